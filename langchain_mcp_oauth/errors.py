@@ -1,0 +1,357 @@
+"""Every error this library raises.
+
+    MCPOAuthError
+    ├── ConfigurationError            what the application wrote cannot work
+    │   ├── UnknownServerError        no server of that name in the toolkit
+    │   └── UserRequiredError         nobody said whose account to use
+    ├── AuthRequired                  a person has to open a URL; nothing is wrong
+    ├── AuthorizationError            an authorization did not come about
+    │   ├── DiscoveryError            who guards the server could not be established
+    │   ├── RegistrationError         the authorization server would not know us
+    │   ├── TokenEndpointError        the token endpoint refused
+    │   ├── AuthorizationDenied       the person, or the server on their behalf, said no
+    │   ├── TokenRejectedError        the MCP server refuses the token it asked for
+    │   ├── ScopeNotGrantedError      asked for often enough, never granted
+    │   └── CallbackError             this callback does not belong to an open request
+    │       ├── UnknownStateError     never asked, or too long ago to remember
+    │       ├── RequestExpiredError   asked, but the answer came too late
+    │       ├── RequestUsedError      this answer has been used before
+    │       ├── WrongUserError        asked by somebody else
+    │       └── IssuerMismatchError   answered by another authorization server (RFC 9207)
+    ├── ConnectionFailed              a machine could not be reached or did not answer in time (retryable)
+    ├── UnsafeURLError                a URL or an address this library refuses to contact
+    ├── ProtocolError                 an MCP server answered something that is not MCP
+    ├── ServersFailed                 listing failed on some servers; carries one error for each
+    └── StoreError                    the database
+        ├── StoreUnavailable          it cannot be reached or is locked (retryable)
+        ├── StoreVersionError         its tables are newer than this library
+        ├── StoreKeyError             sealed with a key that is not configured
+        └── StoreCorruptError         a sealed value was changed or moved
+
+Messages say what happened, where, and what to do next. They never hold a token, code, verifier, client secret or state, and never
+text that another server wrote, except an OAuth error code of the registered form (RFC 6749 §5.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+__all__ = [
+    "AuthRequired",
+    "AuthorizationDenied",
+    "AuthorizationError",
+    "CallbackError",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "DiscoveryError",
+    "IssuerMismatchError",
+    "MCPOAuthError",
+    "ProtocolError",
+    "RegistrationError",
+    "RequestExpiredError",
+    "RequestUsedError",
+    "ScopeNotGrantedError",
+    "ServersFailed",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreKeyError",
+    "StoreUnavailable",
+    "StoreVersionError",
+    "TokenEndpointError",
+    "TokenRejectedError",
+    "UnknownServerError",
+    "UnknownStateError",
+    "UnsafeURLError",
+    "UserRequiredError",
+    "WrongUserError",
+]
+
+
+class MCPOAuthError(Exception):
+    """Base class of every error of this library; never raised itself.
+
+    `retryable` is true when the same call may succeed later without anybody doing anything; `retry_after` is then the number of
+    seconds the other side asked us to wait, where it said so. `code` is a short stable word for logs and tests.
+    """
+
+    code: ClassVar[str] = "mcp_oauth_error"
+    retryable: bool = False
+    retry_after: float | None = None
+
+
+class ConfigurationError(MCPOAuthError, ValueError):
+    """What the application wrote cannot work; the message names the option."""
+
+    code = "configuration"
+
+
+class UnknownServerError(ConfigurationError):
+    """The toolkit has no server of that name."""
+
+    code = "unknown_server"
+
+    def __init__(self, name: str, known: object = ()) -> None:
+        names = ", ".join(sorted(map(str, known))) if isinstance(known, (list, tuple, set, dict)) else ""
+        super().__init__(f"No MCP server is called {name!r} in this toolkit; it has: {names or 'none'}.")
+
+
+class UserRequiredError(ConfigurationError):
+    """Neither the toolkit nor the call says whose account to use. A shared identity is never assumed."""
+
+    code = "user_required"
+
+
+class AuthRequired(MCPOAuthError):
+    """A person has to open `authorization_url` before the call can go on. Nothing is wrong and nothing is held open.
+
+    Raised twice for the same need it names the same open request: same `auth_id`, same URL, until `expires_at`. The URL carries the
+    request's `state`, so it is not part of the message or the `repr`; hand it to the person, not to a log.
+
+    Attributes:
+        authorization_url: What the person opens. At most 16 KiB, http only on loopback.
+        server: The toolkit's name for the MCP server.
+        resource: The RFC 8707 resource the token will be for.
+        issuer: The authorization server, for the person to recognise.
+        scopes: What is asked for, in order; empty when the server's default is asked for.
+        reason: `login`, `expired`, `step_up`, `client_rejected` or `issuer_changed`.
+        auth_id: Public handle of the open request; not the OAuth `state`.
+        expires_at: Aware UTC; a later answer is refused and a new URL is needed.
+        attempt: How often this call has asked, from 1.
+        stage: `list_tools` or `call_tool`.
+    """
+
+    code = "auth_required"
+
+    def __init__(
+        self,
+        *,
+        authorization_url: str,
+        server: str,
+        resource: str,
+        issuer: str,
+        scopes: tuple[str, ...],
+        reason: str,
+        auth_id: str,
+        expires_at: datetime,
+        attempt: int = 1,
+        stage: str = "call_tool",
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
+        complete: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
+        self.authorization_url = authorization_url
+        self.server = server
+        self.resource = resource
+        self.issuer = issuer
+        self.scopes = scopes
+        self.reason = reason
+        self.auth_id = auth_id
+        self.expires_at = expires_at
+        self.attempt = attempt
+        self.stage = stage
+        self.tool_name = tool_name
+        self.tool_call_id = tool_call_id
+        self._complete = complete
+        super().__init__(
+            f"{server!r} needs a person to authorize at {issuer} ({_REASONS.get(reason, reason)}). "
+            "Open this error's `authorization_url`, then make the call again."
+        )
+
+    async def complete(self, callback_url: str) -> None:
+        """Redeem the URL that the browser came back to, for the user of this call: what a notebook does with a pasted URL.
+
+        Raises:
+            CallbackError, AuthorizationDenied, TokenEndpointError, ConnectionFailed: as `MCPOAuthToolkit.complete_authorization`.
+            ConfigurationError: this event was made without a toolkit, e.g. unpickled; use the toolkit's method.
+        """
+        if self._complete is None:
+            raise ConfigurationError("This AuthRequired has lost its toolkit; call complete_authorization() on one.")
+        await self._complete(callback_url)
+
+    def payload(self) -> dict[str, Any]:
+        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret). See the documentation."""
+        return {
+            "type": "mcp_auth_required",
+            "version": 1,
+            "message": f"Authorize access to {self.server!r} at {self.issuer}, then continue.",
+            "authorization_url": self.authorization_url,
+            "server": self.server,
+            "resource": self.resource,
+            "issuer": self.issuer,
+            "scopes": list(self.scopes),
+            "reason": self.reason,
+            "stage": self.stage,
+            "tool_name": self.tool_name,
+            "tool_call_id": self.tool_call_id,
+            "auth_id": self.auth_id,
+            "attempt": self.attempt,
+            "expires_at": int(self.expires_at.timestamp()),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = ("authorization_url", "server", "resource", "issuer", "scopes", "reason", "auth_id", "expires_at")
+        rest = ("attempt", "stage", "tool_name", "tool_call_id")
+        return _restore_auth_required, ({name: getattr(self, name) for name in (*fields, *rest)},)
+
+
+_REASONS = {
+    "login": "no login yet",
+    "expired": "the login has expired",
+    "step_up": "the call needs more scopes",
+    "client_rejected": "the authorization server no longer knows this client",
+    "issuer_changed": "the server moved to another authorization server",
+}
+
+
+def _restore_auth_required(fields: dict[str, Any]) -> AuthRequired:
+    return AuthRequired(**fields)
+
+
+class AuthorizationError(MCPOAuthError):
+    """An authorization did not come about. `oauth_error` is the other server's error code, if it sent a well-formed one."""
+
+    code = "authorization"
+
+    def __init__(self, message: str, *, oauth_error: str | None = None) -> None:
+        super().__init__(message)
+        self.oauth_error = oauth_error
+
+
+class DiscoveryError(AuthorizationError):
+    """Who guards the MCP server could not be established. Nothing is guessed (RFC 9728, RFC 8414)."""
+
+    code = "discovery"
+
+
+class RegistrationError(AuthorizationError):
+    """There is no way to be a client of this authorization server, or it refused to register us (RFC 7591 §3.2.2)."""
+
+    code = "registration"
+
+
+class TokenEndpointError(AuthorizationError):
+    """The token endpoint refused (RFC 6749 §5.2); see `oauth_error`."""
+
+    code = "token_endpoint"
+
+
+class AuthorizationDenied(AuthorizationError):
+    """The authorization server answered with an error instead of a code (RFC 6749 §4.1.2.1), e.g. `access_denied`."""
+
+    code = "authorization_denied"
+
+
+class TokenRejectedError(AuthorizationError):
+    """The MCP server refuses a token fresh from its own authorization server; another login would not help."""
+
+    code = "token_rejected"
+
+
+class ScopeNotGrantedError(AuthorizationError):
+    """The needed scopes were asked for as often as is sensible and were not granted."""
+
+    code = "scope_not_granted"
+
+
+class CallbackError(AuthorizationError):
+    """A callback that completes nothing. The open request, if there is one, is unchanged."""
+
+    code = "callback"
+
+
+class UnknownStateError(CallbackError):
+    """No request of ours has this state."""
+
+    code = "unknown_state"
+
+
+class RequestExpiredError(CallbackError):
+    """The answer came after the request's lifetime; start again for a new URL."""
+
+    code = "request_expired"
+
+
+class RequestUsedError(CallbackError):
+    """The request was already completed, refused or replaced by a newer one."""
+
+    code = "request_used"
+
+
+class WrongUserError(CallbackError):
+    """The request belongs to another user than the one who brings the answer."""
+
+    code = "wrong_user"
+
+
+class IssuerMismatchError(CallbackError):
+    """The answer does not come from the authorization server that was asked (RFC 9207 §2.4)."""
+
+    code = "issuer_mismatch"
+
+
+class ConnectionFailed(MCPOAuthError):
+    """A server could not be reached, did not answer in time, or answered 429 or 5xx. Nothing stored was changed."""
+
+    code = "connection_failed"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnsafeURLError(MCPOAuthError):
+    """A URL, or an address that a name resolved to, that this library refuses to contact or to show to a person."""
+
+    code = "unsafe_url"
+
+
+class ProtocolError(MCPOAuthError):
+    """An MCP server's answer is not MCP, is too large, or reports a protocol error."""
+
+    code = "protocol"
+
+
+class ServersFailed(MCPOAuthError):
+    """Some servers could not list their tools. `errors` maps each server's name to its error; the others were fine."""
+
+    code = "servers_failed"
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        lines = "".join(f"\n  {name}: {error}" for name, error in sorted(self.errors.items()))
+        super().__init__(f"{len(self.errors)} MCP server(s) could not list their tools:{lines}")
+        self.retryable = all(getattr(error, "retryable", False) for error in self.errors.values())
+
+
+class StoreError(MCPOAuthError):
+    """The token store failed."""
+
+    code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, is locked, full or read-only. Nothing was changed."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreVersionError(StoreError):
+    """The tables were made by a newer version of this library; upgrade it."""
+
+    code = "store_version"
+
+
+class StoreKeyError(StoreError):
+    """A row was sealed with a key that is not configured. Nothing was deleted; configure the key and go on."""
+
+    code = "store_key"
+
+
+class StoreCorruptError(StoreError):
+    """A sealed value does not belong to its row: it was changed, or moved from another. Nothing was deleted."""
+
+    code = "store_corrupt"

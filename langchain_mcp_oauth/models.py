@@ -1,0 +1,180 @@
+"""The nouns. All frozen; all times aware UTC; secrets are `SecretStr`, so a `repr` shows stars.
+
+These are not database rows (`store/tables.py`) and not wire documents (`mcp.shared.auth`): they are what the rules in `oauth/` and
+the service in `authorizer.py` talk about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import SecretStr
+
+__all__ = [
+    "AuthorizationRequest",
+    "BearerChallenge",
+    "ClientRegistration",
+    "Grant",
+    "GrantKey",
+    "Lease",
+    "Reason",
+    "RequestStatus",
+    "TokenSet",
+]
+
+
+class Reason(StrEnum):
+    """Why a person is asked."""
+
+    LOGIN = "login"
+    """There is no grant yet."""
+    EXPIRED = "expired"
+    """The grant can no longer be refreshed, or a refreshed token was refused."""
+    STEP_UP = "step_up"
+    """The server wants scopes that the grant does not have (RFC 6750 §3.1, SEP-2350)."""
+    CLIENT_REJECTED = "client_rejected"
+    """The authorization server no longer knows the client the grant was made with."""
+    ISSUER_CHANGED = "issuer_changed"
+    """The MCP server names another authorization server than the one that gave the grant (SEP-2352)."""
+
+
+class RequestStatus(StrEnum):
+    """Where an authorization request stands. `TRANSITIONS` is the whole state machine."""
+
+    PENDING = "pending"
+    """The URL is out; nobody has answered."""
+    REDEEMING = "redeeming"
+    """One process is exchanging the code; its claim ends at `redeeming_until`."""
+    GRANTED = "granted"
+    """Tokens are stored."""
+    DENIED = "denied"
+    """The authorization server answered with an error."""
+    FAILED = "failed"
+    """The token endpoint refused the code."""
+    SUPERSEDED = "superseded"
+    """A newer request of the same user and server took its place, or the user disconnected."""
+
+
+TRANSITIONS: dict[RequestStatus, frozenset[RequestStatus]] = {
+    RequestStatus.PENDING: frozenset({RequestStatus.REDEEMING, RequestStatus.DENIED, RequestStatus.SUPERSEDED}),
+    RequestStatus.REDEEMING: frozenset({RequestStatus.GRANTED, RequestStatus.FAILED, RequestStatus.SUPERSEDED}),
+}
+"""Which status may follow which; those not named as a key are final. Expiry is not a status: it is `expires_at` in the past."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantKey:
+    """Whose account at which server. Compared exactly, as three separate values; never joined, trimmed or folded (R34)."""
+
+    user_id: str
+    server: str
+    url: str
+    """The configured MCP URL: a server whose URL changes needs a new login."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSet:
+    """What a token endpoint gave (RFC 6749 §5.1)."""
+
+    access_token: SecretStr
+    refresh_token: SecretStr | None = None
+    scopes: tuple[str, ...] = ()
+    """Granted scopes: the answer's, else those asked for (§3.3)."""
+    obtained_at: datetime
+    expires_at: datetime
+    """Always there: an answer without a lifetime counts as one hour, none as more than 30 days (R31)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRegistration:
+    """Who we are to one authorization server."""
+
+    issuer: str
+    client_id: str
+    client_secret: SecretStr | None = None
+    auth_method: str = "none"
+    """`token_endpoint_auth_method`: `none`, `client_secret_basic` or `client_secret_post`."""
+    kind: str
+    """`preregistered` (configured), `metadata_document` (CIMD) or `dynamic` (RFC 7591)."""
+    redirect_uri: str
+    secret_expires_at: datetime | None = None
+    """None: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One user's tokens for one MCP server, and everything needed to use, refresh and revoke them without discovery."""
+
+    key: GrantKey
+    issuer: str
+    """Raw string, never normalised (RFC 9207 §2.4)."""
+    resource: str
+    """Raw `resource` of the protected resource metadata (RFC 8707), sent again on refresh."""
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    client: ClientRegistration
+    tokens: TokenSet
+    scopes_requested: tuple[str, ...] = ()
+    accepted: bool = False
+    """Whether the MCP server has ever accepted a token of this login; false again after a new login, kept over refreshes."""
+    version: int = 0
+    """Opaque and new with every save (login or refresh), so it never repeats for a key; 0 before the first. Compare-and-swap runs on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """One stored, single-use attempt to get a person's authorization. Everything the callback needs was recorded before the URL left."""
+
+    auth_id: str
+    key: GrantKey
+    status: RequestStatus = RequestStatus.PENDING
+    reason: Reason
+    state: SecretStr
+    """43 characters; the store keeps its SHA-256 to look it up by, and this value sealed within the URL."""
+    code_verifier: SecretStr
+    authorization_url: SecretStr
+    issuer: str
+    iss_required: bool
+    """The metadata advertised `authorization_response_iss_parameter_supported` (RFC 9207 §3)."""
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    resource: str
+    scopes: tuple[str, ...] = ()
+    redirect_uri: str
+    client: ClientRegistration
+    created_at: datetime
+    expires_at: datetime
+    redeeming_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BearerChallenge:
+    """A parsed `WWW-Authenticate: Bearer …` with the status it came with (RFC 6750 §3, RFC 9728 §5.1)."""
+
+    status: int
+    """401 or 403."""
+    error: str | None = None
+    scopes: tuple[str, ...] = ()
+    resource_metadata: str | None = None
+
+    @property
+    def insufficient_scope(self) -> bool:
+        """403 with `insufficient_scope`: the token is good, its scopes are not enough (RFC 6750 §3.1)."""
+        return self.status == 403 and self.error == "insufficient_scope"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do one thing alone, such as refreshing one grant, until a time."""
+
+    name: tuple[str, ...]
+    """What it is a lease on, e.g. `("refresh", user_id, server, url)`; compared exactly."""
+    holder: str
+    """Random, fresh for every acquisition."""
+    until: datetime
+
+
+DEFAULT_TOKEN_LIFETIME = timedelta(hours=1)
+MAX_TOKEN_LIFETIME = timedelta(days=30)

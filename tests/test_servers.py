@@ -1,0 +1,127 @@
+"""What can be configured for one MCP server, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from langchain_mcp_oauth.errors import ConfigurationError
+from langchain_mcp_oauth.servers import MCPServer, parse_servers
+
+URL = "https://mcp.example.com/mcp"
+CANARY = "canary-7f3a9"
+
+
+def refusal(*args: Any, **options: Any) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        MCPServer(*args, **options)
+    assert error.value.__suppress_context__
+    return str(error.value)
+
+
+def test_only_the_url_is_needed() -> None:
+    """Everything else has a safe default, and the text of the URL stays as it is."""
+    server = MCPServer("https://MCP.example.com:443/mcp?tenant=1")
+    assert server.url == "https://MCP.example.com:443/mcp?tenant=1"
+    assert (server.scopes, server.client_id, server.issuer, server.assume_pkce, server.start) == (None, None, None, False, "anonymous")
+
+
+@pytest.mark.parametrize("url", [URL, "http://localhost:8000/mcp", "http://127.0.0.1/mcp", "http://[::1]:1/", "https://10.0.0.1/mcp"])
+def test_urls(url: str) -> None:
+    """https anywhere, http on loopback for development; also for the issuer."""
+    assert MCPServer(url, issuer=url).issuer == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mcp.example.com",
+        "/mcp",
+        "http://mcp.example.com/mcp",
+        "http://localhost.evil.example/",
+        "ftp://mcp.example.com/",
+        "javascript:alert(1)",
+        f"https://user:{CANARY}@mcp.example.com/",
+        f"https://mcp.example.com/#{CANARY}",
+        f"https://mcp.example.com/ {CANARY}",
+        "https://mcp.example.com:65536/",
+        "https://[::1/",
+        "https://127.1/",
+    ],
+)
+@pytest.mark.parametrize("option", ["url", "issuer"])
+def test_urls_that_cannot_work(option: str, url: str) -> None:
+    """The same rule as for URLs from the network; the message names the option and repeats nothing of it."""
+    message = refusal(**{"url": URL, option: url})
+    assert message.startswith(f"This MCP server's options cannot work: {option}: ")
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize("url", ["https://app.example.com/client.json", "https://app.example.com/a/"])
+def test_a_client_metadata_document(url: str) -> None:
+    """OAuth Client ID Metadata Document §3: https and a path."""
+    assert MCPServer(URL, client_metadata_url=url).client_metadata_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["https://app.example.com", "https://app.example.com/", "http://localhost/client.json", "https://u@h/c", "x"]
+)
+def test_a_client_metadata_document_that_cannot_work(url: str) -> None:
+    """Neither a bare origin, nor http, nor with a user."""
+    assert "client_metadata_url: " in refusal(URL, client_metadata_url=url)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_authorization_is_not_a_header_to_set(name: str) -> None:
+    """The login sets it; and the value is not repeated."""
+    message = refusal(URL, headers={name: f"Bearer {CANARY}"})
+    assert "headers" in message
+    assert CANARY not in message
+
+
+def test_a_secret_needs_its_client_and_its_issuer() -> None:
+    """A hostile server must not be able to have a configured secret sent to an authorization server of its choice."""
+    secret = SecretStr(CANARY)
+    assert "client_id" in refusal(URL, client_secret=secret)
+    message = refusal(URL, client_id="mine", client_secret=secret)
+    assert "issuer" in message
+    assert CANARY not in message
+    assert MCPServer(URL, client_id="mine", client_secret=secret, issuer="https://as.example.com").client_secret == secret
+    assert MCPServer("http://localhost:8000/mcp", client_id="mine", client_secret=secret).issuer is None
+
+
+def test_unknown_options_are_refused() -> None:
+    """A mis-spelled option is not silently ignored; its value may be a secret."""
+    message = refusal(URL, client_secrets=CANARY)
+    assert "client_secrets" in message
+    assert CANARY not in message
+
+
+def test_secrets_are_starred() -> None:
+    """Neither secret nor header values show in a `repr`."""
+    server = MCPServer(URL, client_id="x", client_secret=CANARY, issuer="https://as.example.com", headers={"X-Api-Key": CANARY})
+    assert CANARY not in repr(server)
+    assert CANARY not in str(server)
+
+
+def test_three_ways_to_write_a_server() -> None:
+    """A URL, a dict of the fields, or the object."""
+    server = MCPServer(URL, scopes=["read"])
+    assert parse_servers({"a": URL, "b": {"url": URL, "scopes": ["read"]}, "c": server}) == {"a": MCPServer(URL), "b": server, "c": server}
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 256, 7])
+def test_names_that_cannot_work(name: Any) -> None:
+    """1 to 255 characters without NUL; compared exactly ever after."""
+    with pytest.raises(ConfigurationError, match="name"):
+        parse_servers({name: URL})
+
+
+@pytest.mark.parametrize("value", [None, 7, {}, {"scopes": ["read"]}, [URL]])
+def test_values_that_are_no_server(value: Any) -> None:
+    """The message names the server and what would do."""
+    with pytest.raises(ConfigurationError, match="'files' must be a URL"):
+        parse_servers({"files": value})
