@@ -1,0 +1,113 @@
+"""`WWW-Authenticate: Bearer …`, read with a tokeniser. RFC 9110 §11, RFC 6750 §3, RFC 9728 §5.1.
+
+A search for `scope=` in the header would also find it inside a description, in another scheme's parameters or at the end of another
+name, and let that text choose what a person is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import httpx2
+
+from langchain_mcp_oauth.errors import UnsafeURLError
+from langchain_mcp_oauth.models import BearerChallenge
+from langchain_mcp_oauth.oauth.answers import error_code, parse_scopes
+from langchain_mcp_oauth.oauth.urls import check_url
+
+__all__ = ["read_challenge"]
+
+logger = logging.getLogger(__name__)
+
+MAX_CHALLENGE_LENGTH = 8_192
+"""Characters, all `WWW-Authenticate` fields of one response together."""
+
+Parameters: TypeAlias = dict[str, str]
+
+# RFC 9110 §5.6, §11: `name=value`, `name="quoted \"value\""`, or a bare word: a scheme or a token68. Possessive, so that nothing is
+# tried twice and the time stays linear. An unquoted value may hold more than a token: URLs without their quotes are common.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_ELEMENT = re.compile(
+    rf"""
+    (?P<gap>[ \t,]++)
+    | (?P<name>{_TOKEN})[ \t]*+=[ \t]*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"=][^\s,"]*+))
+    | (?P<word>[!#$%&'*+.^_`|~0-9A-Za-z/-]++=*+)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def read_challenge(response: httpx2.Response) -> BearerChallenge | None:
+    """What a 401 or 403 of an MCP server asks for; None if the response is not about authorization.
+
+    A 401 without a readable Bearer challenge is still one, without details. A 403 is one only with `error="insufficient_scope"`
+    (RFC 6750 §3.1). Of several Bearer challenges the first that qualifies is taken. A scope list that is not one, or too long, is
+    dropped, and so is a `resource_metadata` that is no acceptable URL (with a warning in the log). Never raises.
+    """
+    if response.status_code not in (401, 403):
+        return None
+    challenges = [_challenge(response.status_code, parameters) for parameters in _bearer(response.headers.get_list("www-authenticate"))]
+    if response.status_code == 403:
+        return next((challenge for challenge in challenges if challenge.insufficient_scope), None)
+    return challenges[0] if challenges else BearerChallenge(401)
+
+
+def _challenge(status: int, parameters: Parameters) -> BearerChallenge:
+    return BearerChallenge(
+        status,
+        error=error_code(parameters.get("error")),
+        scopes=parse_scopes(parameters.get("scope")),
+        resource_metadata=_resource_metadata(parameters.get("resource_metadata")),
+    )
+
+
+def _resource_metadata(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        return check_url(url, "The challenge's resource_metadata")
+    except UnsafeURLError as error:
+        logger.warning("%s It is ignored.", error)
+        return None
+
+
+def _bearer(fields: list[str]) -> list[Parameters]:
+    """The parameters of every Bearer challenge, in order."""
+    if sum(map(len, fields)) > MAX_CHALLENGE_LENGTH:
+        logger.warning("WWW-Authenticate has more than %d characters and is ignored.", MAX_CHALLENGE_LENGTH)
+        return []
+    return [parameters for field in fields for scheme, parameters in _challenges(field) if scheme == "bearer"]
+
+
+def _challenges(field: str) -> Iterator[tuple[str, Parameters]]:
+    """Each challenge of a field: its scheme in lower case and its parameters, whose names are in lower case too."""
+    scheme, parameters, after_scheme = "", Parameters(), False
+    for element in _elements(field):
+        if element["gap"]:
+            after_scheme = after_scheme and "," not in element["gap"]
+        elif element["name"]:
+            parameters.setdefault(element["name"].lower(), _value(element))
+            after_scheme = False
+        elif after_scheme or element["word"].endswith("="):
+            after_scheme = False  # A token68, as in `Negotiate oRQw…=`, or a parameter without a value.
+        else:
+            yield scheme, parameters
+            scheme, parameters, after_scheme = element["word"].lower(), Parameters(), True
+    yield scheme, parameters
+
+
+def _elements(field: str) -> Iterator[re.Match[str]]:
+    """The field cut up, as far as it can be read."""
+    position = 0
+    while element := _ELEMENT.match(field, position):
+        yield element
+        position = element.end()
+
+
+def _value(element: re.Match[str]) -> str:
+    if element["quoted"] is None:
+        return element["plain"]
+    return re.sub(r"\\(.)", r"\1", element["quoted"], flags=re.DOTALL)

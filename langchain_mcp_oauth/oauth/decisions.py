@@ -1,0 +1,130 @@
+"""The one place that decides what happens next. A decision is a value; nothing here does anything.
+
+| grant                 | challenge                                   | step |
+|-----------------------|---------------------------------------------|------|
+| none                  | none                                        | `Use(None)`; `Authorize(login)` if the server starts with a login |
+| none                  | 401, or insufficient_scope                  | `Authorize(login)` |
+| fresh                 | none                                        | `Use` |
+| stale, refreshable    | none                                        | `Refresh` |
+| stale, not refreshable| none                                        | `Authorize(expired)` |
+| any, refreshable      | 401, first of this call                     | `Refresh` |
+| accepted before       | 401 again, or not refreshable               | `Authorize(expired)` |
+| never accepted        | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop |
+| any                   | insufficient_scope                          | `Authorize(step_up)` |
+| any                   | insufficient_scope, answered too often      | `GiveUp(scope_not_granted)`; see `STEP_UP_LIMIT` |
+| any                   | insufficient_scope beyond what is configured| `GiveUp(scope_not_granted)` |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason, TokenSet
+
+__all__ = ["Authorize", "GiveUp", "Refresh", "Step", "Use", "is_stale", "next_step", "step_up_scopes", "union"]
+
+STEP_UP_LIMIT = 2
+"""How often a person answers a request for the same scopes before we give up: with the first login that makes three
+("no more than a few times": MCP authorization, step-up flow). Requests nobody answered do not count."""
+
+LEEWAY = timedelta(seconds=30)
+"""A token is refreshed this long before it expires, or a tenth of its lifetime if that is shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Make the call, with this grant's access token or (None) anonymously."""
+
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Get new tokens with the refresh token; nobody is asked."""
+
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Authorize:
+    """Ask a person, for at least these scopes (empty: what discovery says)."""
+
+    reason: Reason
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Asking would not help."""
+
+    code: Literal["token_rejected", "scope_not_granted"]
+    scopes: tuple[str, ...] = ()
+
+
+Step: TypeAlias = Use | Refresh | Authorize | GiveUp
+
+
+def next_step(
+    grant: Grant | None,
+    challenge: BearerChallenge | None,
+    now: datetime,
+    *,
+    recovered: bool = False,
+    answered: int = 0,
+    start_with_login: bool = False,
+    ceiling: tuple[str, ...] | None = None,
+) -> Step:
+    """Decide. Pure: the same values give the same step.
+
+    Args:
+        grant: What the store holds for this user and server.
+        challenge: What the server answered to *that* grant's token in this call, if it refused it.
+        now: Aware UTC.
+        recovered: Whether this call has already got a new token after a 401 (by its own refresh or another's).
+        answered: How often a person has lately answered (granted or refused) a request for these scopes, over all processes.
+        start_with_login: Do not try anonymously first (`MCPServer.start="login"`).
+        ceiling: The configured scopes (`MCPServer.scopes`), which nothing from the network widens; None: there are none.
+    """
+    if grant is None:
+        if challenge is None and not start_with_login:
+            return Use(None)
+        return Authorize(Reason.LOGIN, challenge.scopes if challenge else ())
+    if challenge is not None and challenge.insufficient_scope:
+        return _step_up(grant, challenge, answered, ceiling)
+    refreshable = grant.tokens.refresh_token is not None
+    if challenge is not None:
+        if refreshable and not recovered:
+            return Refresh(grant)
+        return Authorize(Reason.EXPIRED, _asked_for(grant)) if grant.accepted else GiveUp("token_rejected")
+    if not is_stale(grant.tokens, now):
+        return Use(grant)
+    return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, _asked_for(grant))
+
+
+def is_stale(tokens: TokenSet, now: datetime) -> bool:
+    """Whether the access token has expired or is about to; see `LEEWAY`."""
+    lifetime = tokens.expires_at - tokens.obtained_at
+    return now >= tokens.expires_at - min(LEEWAY, lifetime / 10)
+
+
+def union(*scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """All scopes once, in order of first appearance (SEP-2350: earlier ones come first)."""
+    return tuple(dict.fromkeys(scope for group in scopes for scope in group))
+
+
+def step_up_scopes(grant: Grant, challenge: BearerChallenge, ceiling: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """What a step-up asks for: everything asked for or granted before, and what the server now wants (SEP-2350); or what is configured."""
+    return union(ceiling) if ceiling is not None else union(_asked_for(grant), challenge.scopes)
+
+
+def _asked_for(grant: Grant) -> tuple[str, ...]:
+    return union(grant.scopes_requested, grant.tokens.scopes)
+
+
+def _step_up(grant: Grant, challenge: BearerChallenge, answered: int, ceiling: tuple[str, ...] | None) -> Step:
+    beyond = ceiling is not None and not set(challenge.scopes) <= set(ceiling)
+    if beyond or answered >= STEP_UP_LIMIT:
+        return GiveUp("scope_not_granted", challenge.scopes)
+    return Authorize(Reason.STEP_UP, step_up_scopes(grant, challenge, ceiling))

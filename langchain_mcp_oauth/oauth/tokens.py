@@ -1,0 +1,168 @@
+"""The token endpoint: a code or a refresh token for tokens, and tokens given back. RFC 6749 §4.1.3, §5, §6; RFC 8707; RFC 7009.
+
+Client authentication is Authlib's. Errors carry the OAuth error code and nothing else of an answer.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+from urllib.parse import quote_plus, urlencode
+
+import httpx2
+from authlib.oauth2.auth import ClientAuth
+from pydantic import SecretStr
+
+from langchain_mcp_oauth.errors import ConfigurationError, TokenEndpointError
+from langchain_mcp_oauth.models import (
+    DEFAULT_TOKEN_LIFETIME,
+    MAX_TOKEN_LIFETIME,
+    AuthorizationRequest,
+    ClientRegistration,
+    Grant,
+    TokenSet,
+)
+from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
+
+__all__ = ["exchange", "refresh", "revoke"]
+
+MAX_TOKEN_LENGTH = 16_384
+"""Characters. Longer ones do not fit into a request's headers."""
+
+
+def exchange(request: AuthorizationRequest, code: SecretStr, now: datetime) -> Flow[TokenSet]:
+    """Redeem a code (RFC 6749 §4.1.3), at the token endpoint recorded in the request. One POST; a code must not be sent twice.
+
+    Args:
+        request: Must hold the client's secret, if it has one; a configured secret is the caller's to put in.
+        code: From a callback whose `state` and `iss` were checked.
+        now: Aware UTC, when the tokens' lifetime starts.
+
+    Raises:
+        TokenEndpointError: refused, or an answer that is not one; `oauth_error` says why where the server did.
+        ConnectionFailed: it answered 429 or 5xx.
+        ConfigurationError: the client needs a secret, and there is none.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "code": code.get_secret_value(),
+        "redirect_uri": request.redirect_uri,
+        "code_verifier": request.code_verifier.get_secret_value(),
+        "resource": request.resource,
+    }
+    answer = yield from _ask(request.token_endpoint, form, request.client)
+    return _read_tokens(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
+
+
+def refresh(grant: Grant, now: datetime) -> Flow[TokenSet]:
+    """New tokens for a refresh token (RFC 6749 §6), from the endpoint that gave it. One POST; `scope` is left out: as granted.
+
+    Where no new refresh token comes, the old one stays in the result.
+
+    Args:
+        grant: Must have a refresh token, and its client the secret if it needs one.
+        now: Aware UTC, when the tokens' lifetime starts.
+
+    Raises:
+        TokenEndpointError: refused. Only `oauth_error="invalid_grant"` says that the refresh token is dead.
+        ConnectionFailed: it answered 429 or 5xx; the refresh token may be used again.
+        ConfigurationError: the client needs a secret, and there is none.
+    """
+    old = grant.tokens
+    assert old.refresh_token is not None, "next_step() refreshes only what has a refresh token"
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": old.refresh_token.get_secret_value(),
+        "resource": grant.resource,
+    }
+    answer = yield from _ask(grant.token_endpoint, form, grant.client)
+    return _read_tokens(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
+
+
+def revoke(grant: Grant) -> Flow[None]:
+    """Tell the issuer to forget the tokens (RFC 7009 §2.1): the refresh token first, since it can make new access tokens.
+
+    At most two POSTs; none where no revocation endpoint was advertised. Whatever it answers is taken as it is.
+
+    Raises:
+        ConfigurationError: the client needs a secret, and there is none.
+    """
+    tokens = {"refresh_token": grant.tokens.refresh_token, "access_token": grant.tokens.access_token}
+    for hint, token in tokens.items():
+        if token and grant.revocation_endpoint:
+            form = {"token": token.get_secret_value(), "token_type_hint": hint}
+            yield _form_request(grant.revocation_endpoint, form, grant.client)
+
+
+def _ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow[dict[str, Any]]:
+    """The JSON object the token endpoint answers with, if it is a success."""
+    response = yield _form_request(endpoint, form, client)
+    check_available(response, f"The token endpoint of {client.issuer}")
+    document = read_object(response) or {}
+    # Some answer 200 to errors too.
+    if response.status_code not in (200, 201) or document.get("error"):
+        _refuse(client.issuer, response.status_code, error_code(document.get("error")))
+    return document
+
+
+def _form_request(endpoint: str, form: dict[str, str], client: ClientRegistration) -> httpx2.Request:
+    """A POST with the client's credentials in exactly one place (RFC 6749 §2.3)."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    _, headers, body = _client_auth(client).prepare("POST", endpoint, headers, urlencode(form))  # type: ignore[no-untyped-call]
+    return httpx2.Request("POST", endpoint, content=body, headers=headers)
+
+
+def _client_auth(client: ClientRegistration) -> ClientAuth:
+    """Authlib's authentication. For Basic, id and secret are form-encoded first (RFC 6749 §2.3.1), which Authlib leaves to us."""
+    if client.auth_method == "none":
+        return ClientAuth(client.client_id, None, "none")  # type: ignore[no-untyped-call]
+    if client.client_secret is None:
+        raise ConfigurationError(f"The client at {client.issuer} authenticates with a secret: set its MCPServer's `client_secret` again.")
+    client_id, secret = client.client_id, client.client_secret.get_secret_value()
+    if client.auth_method == "client_secret_basic":
+        client_id, secret = quote_plus(client_id), quote_plus(secret)
+    return ClientAuth(client_id, secret, client.auth_method)  # type: ignore[no-untyped-call]
+
+
+def _refuse(issuer: str, status: int, code: str | None) -> NoReturn:
+    message = f"The token endpoint of {issuer} refused ({code or status}). Log in again; if that changes nothing, check the client."
+    raise TokenEndpointError(message, oauth_error=code)
+
+
+def _read_tokens(
+    answer: dict[str, Any], issuer: str, *, scopes: tuple[str, ...], refresh_token: SecretStr | None, now: datetime
+) -> TokenSet:
+    """RFC 6749 §5.1. What the answer leaves out is what was asked for (§3.3), or what there was before (§6)."""
+    kind, access, renewal = answer.get("token_type"), answer.get("access_token"), answer.get("refresh_token") or None
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise _unusable(issuer, "its token_type is not Bearer")
+    if not is_visible_ascii(access, MAX_TOKEN_LENGTH):
+        raise _unusable(issuer, "it has no access_token that fits into a header")
+    if renewal is not None and not is_visible_ascii(renewal, MAX_TOKEN_LENGTH):
+        raise _unusable(issuer, "its refresh_token is not one")
+    return TokenSet(
+        access_token=SecretStr(access),
+        refresh_token=SecretStr(renewal) if renewal else refresh_token,
+        scopes=parse_scopes(answer.get("scope")) or scopes,
+        obtained_at=now,
+        expires_at=now + _lifetime(answer.get("expires_in")),
+    )
+
+
+def _unusable(issuer: str, problem: str) -> TokenEndpointError:
+    return TokenEndpointError(f"The token endpoint of {issuer} gave an answer that cannot be used: {problem}.")
+
+
+def _lifetime(seconds: object) -> timedelta:
+    """`expires_in`, a number or (as some send it) its digits, held between 0 and 30 days; an hour where it is neither."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
+        return DEFAULT_TOKEN_LIFETIME
+    try:
+        number = float(seconds)
+    except (ValueError, OverflowError):
+        return DEFAULT_TOKEN_LIFETIME
+    if math.isnan(number):
+        return DEFAULT_TOKEN_LIFETIME
+    return timedelta(seconds=min(max(number, 0.0), MAX_TOKEN_LIFETIME.total_seconds()))
