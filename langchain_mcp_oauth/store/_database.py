@@ -1,0 +1,229 @@
+"""The engine and its transactions. Everything here blocks: it is called in worker threads, by any number of them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from sqlmodel import Session, func, select
+
+from langchain_mcp_oauth.errors import ConfigurationError, StoreError, StoreUnavailable, StoreVersionError
+from langchain_mcp_oauth.store.tables import METADATA, SCHEMA_VERSION, SchemaRow
+
+__all__ = ["Database", "is_memory"]
+
+T = TypeVar("T")
+
+ATTEMPTS = 10
+"""At a write that collides with another one. Each collision means that somebody else got on."""
+
+
+class Database:
+    """Runs a piece of work in a transaction: whole, or not at all.
+
+    Args:
+        database: A URL, for an engine of our own, or an engine that stays its owner's.
+        create_tables: Whether missing tables are created at first use.
+
+    Raises:
+        ConfigurationError: not a database we can use.
+    """
+
+    def __init__(self, database: str | Engine, *, create_tables: bool) -> None:
+        self._own = not isinstance(database, Engine)
+        self._engine = database if isinstance(database, Engine) else _make_engine(database)
+        _check_engine(self._engine)
+        self._reading, self._writing = _levels(self._engine)
+        self._lock: Callable[[Connection], object] = _begin_immediate if self._engine.dialect.name == "sqlite" else _nothing
+        one_connection = isinstance(self._engine.pool, StaticPool)
+        self._alone: AbstractContextManager[Any] = Lock() if one_connection else nullcontext()
+        self._create_tables = create_tables
+        self._preparing = Lock()
+        self._prepared = False
+
+    @property
+    def url(self) -> URL:
+        return self._engine.url
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run work that makes one SELECT; it sees what is committed.
+
+        Raises:
+            StoreUnavailable, StoreVersionError, StoreError: nothing was changed.
+        """
+        with _store_errors():
+            self._prepare()
+            return self._read(work)
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run work in a transaction. It runs again from the start when another process inserted the same row first.
+
+        Raises:
+            StoreUnavailable, StoreVersionError, StoreError: nothing was changed.
+        """
+        with _store_errors():
+            self._prepare()
+            return self._write(work)
+
+    def close(self) -> None:
+        if self._own:
+            self._engine.dispose()
+
+    def _read(self, work: Callable[[Session], T]) -> T:
+        with self._alone, Session(self._reading) as session:
+            return work(session)
+
+    def _write(self, work: Callable[[Session], T]) -> T:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(IntegrityError):
+                return self._write_once(work)
+        return self._write_once(work)
+
+    def _write_once(self, work: Callable[[Session], T]) -> T:
+        with self._alone, Session(self._writing) as session, session.begin():
+            self._lock(session.connection())
+            return work(session)
+
+    def _prepare(self) -> None:
+        with self._preparing:
+            if self._prepared:
+                return
+            if self._own and self.url.get_backend_name() == "sqlite" and not is_memory(self.url):
+                _make_file(self.url)
+                _use_write_ahead_log(self._engine)
+            if not self._read(_has_tables):
+                self._make_tables()
+            self._read(_check_version)
+            self._prepared = True
+
+    def _make_tables(self) -> None:
+        if not self._create_tables:
+            raise ConfigurationError("The database has no tables of this library: use create_tables=True, or migrate it first.")
+        try:
+            self._write(_create_tables)
+        except DBAPIError:  # on Postgres the slower of two processes fails; the faster one's tables are there then
+            if not self._read(_has_tables):
+                raise
+
+
+def is_memory(url: URL) -> bool:
+    """Whether this is an SQLite database that ends with its process."""
+    return url.get_backend_name() == "sqlite" and (url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory")
+
+
+def _make_engine(text: str) -> Engine:
+    try:
+        url = make_url(text)
+        if url.drivername in {"postgresql", "postgres"}:
+            url = url.set(drivername="postgresql+psycopg")
+        if is_memory(url):
+            return create_engine(url, hide_parameters=True, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        return create_engine(url, hide_parameters=True, pool_pre_ping=url.get_backend_name() != "sqlite")
+    except ArgumentError:  # its text may show the URL's password
+        raise ConfigurationError(
+            'database must be a URL such as "sqlite:///logins.db" or "postgresql://host/name", or an Engine.'
+        ) from None
+    except ImportError as error:
+        raise ConfigurationError(f"The database needs the module {error.name!r}; for Postgres: langchain-mcp-oauth[postgres].") from None
+
+
+def _check_engine(engine: Engine) -> None:
+    if engine.dialect.is_async:
+        raise ConfigurationError(f"database must use a synchronous driver, not {engine.dialect.driver}; it runs in worker threads.")
+    if isinstance(engine.pool, SingletonThreadPool):
+        raise ConfigurationError('An in-memory SQLite engine needs poolclass=StaticPool, or pass the URL "sqlite://" instead.')
+
+
+def _levels(engine: Engine) -> tuple[Engine, Engine]:
+    """The same pool, for single reads and for transactions; what is set here does not touch the owner's engine."""
+    if engine.dialect.name == "sqlite":
+        return engine, engine
+    # Conditional updates wait for each other and then look again only at this level (PostgreSQL §13.2.1).
+    return engine.execution_options(isolation_level="AUTOCOMMIT"), engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock first: SQLite refuses a transaction that reads before it writes while another writes, and does not wait."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver.in_transaction:  # a lent engine may emit a BEGIN of its own, as SQLAlchemy's recipe for savepoints does
+        driver.rollback()
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")  # R38: deleted rows are overwritten
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _nothing(connection: Connection) -> None:
+    """Other databases lock rows, when they are changed."""
+
+
+def _make_file(url: URL) -> None:
+    """The database is its owner's alone (R38); SQLite gives its journals the same mode."""
+    if url.database is None or url.query.get("uri"):
+        return
+    path = Path(url.database)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"The database file {path} cannot be made: {error.strerror}.") from None
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """Readers do not wait for writers then. The file remembers it; where it cannot be set, all works without."""
+    with suppress(OperationalError), engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _has_tables(session: Session) -> bool:
+    return inspect(session.connection()).has_table(SchemaRow.__tablename__)
+
+
+def _create_tables(session: Session) -> None:
+    if not _has_tables(session):
+        METADATA.create_all(session.connection())
+        session.add(SchemaRow(version=SCHEMA_VERSION))
+
+
+def _check_version(session: Session) -> None:
+    version = session.exec(select(func.max(SchemaRow.version))).one()
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreVersionError(f"The database has tables of version {version}, this library knows {SCHEMA_VERSION}: upgrade the library.")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """SQLAlchemy's errors as ours. The text of an unreachable database may hold its URL, so it is not kept."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        if _is_unavailable(error):
+            raise StoreUnavailable(f"The database did not do it ({_name(error)}); nothing was changed. Try again.") from None
+        raise StoreError(f"The database refused a statement ({_name(error)}); nothing was changed.") from error
+
+
+def _is_unavailable(error: SQLAlchemyError) -> bool:
+    """Not reached, locked, full, read-only. A mistake in a statement is SQLITE_ERROR in SQLite and a ProgrammingError elsewhere."""
+    is_mistake = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
+    return isinstance(error, (PoolTimeout, OperationalError, InterfaceError, InternalError)) and not is_mistake
+
+
+def _name(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(getattr(cause, "sqlite_errorname", type(cause).__name__))

@@ -1,0 +1,103 @@
+"""Between the models and their rows. The sealed document is the whole model; the columns that may change later overrule it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from langchain_mcp_oauth.errors import StoreCorruptError
+from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, RequestStatus
+from langchain_mcp_oauth.store.sealing import Sealer
+from langchain_mcp_oauth.store.tables import ClientRow, GrantRow, RequestRow, SealedRow
+
+__all__ = ["client_row", "grant_row", "hash_state", "read_client", "read_grant", "read_request", "request_row", "without_configured_secret"]
+
+T = TypeVar("T")
+R = TypeVar("R", bound=SealedRow)
+
+_GRANT = TypeAdapter(Grant)
+_REQUEST = TypeAdapter(AuthorizationRequest)
+_CLIENT = TypeAdapter(ClientRegistration)
+
+
+def without_configured_secret(client: ClientRegistration) -> ClientRegistration:
+    """The secret of a pre-registered client is configuration: it is read from there when needed and never stored."""
+    return replace(client, client_secret=None) if client.kind == "preregistered" else client
+
+
+def hash_state(state: SecretStr) -> str:
+    """What a request is found by. A plain SHA-256 is enough: a state has 256 random bits (R18)."""
+    return hashlib.sha256(state.get_secret_value().encode()).hexdigest()
+
+
+def grant_row(grant: Grant, sealer: Sealer) -> GrantRow:
+    row = GrantRow(
+        user_id=grant.key.user_id,
+        server=grant.key.server,
+        url=grant.key.url,
+        issuer=grant.issuer,
+        scopes=list(grant.tokens.scopes),
+        expires_at=grant.tokens.expires_at,
+        accepted=grant.accepted,
+        version=grant.version,
+    )
+    return _seal(row, grant, sealer)
+
+
+def read_grant(row: GrantRow, sealer: Sealer) -> Grant:
+    return replace(_open(row, _GRANT, sealer), accepted=row.accepted, version=row.version)
+
+
+def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:
+    row = RequestRow(
+        auth_id=request.auth_id,
+        state_hash=hash_state(request.state),
+        user_id=request.key.user_id,
+        server=request.key.server,
+        url=request.key.url,
+        issuer=request.issuer,
+        status=request.status.value,
+        expires_at=request.expires_at,
+        redeeming_until=request.redeeming_until,
+    )
+    return _seal(row, request, sealer)
+
+
+def read_request(row: RequestRow, sealer: Sealer) -> AuthorizationRequest:
+    request = _open(row, _REQUEST, sealer)
+    return replace(request, status=RequestStatus(row.status), redeeming_until=row.redeeming_until)
+
+
+def client_row(client: ClientRegistration, url: str, sealer: Sealer) -> ClientRow:
+    row = ClientRow(issuer=client.issuer, redirect_uri=client.redirect_uri, url=url, client_id=client.client_id)
+    return _seal(row, client, sealer)
+
+
+def read_client(row: ClientRow, sealer: Sealer) -> ClientRegistration:
+    return _open(row, _CLIENT, sealer)
+
+
+def _seal(row: R, value: Grant | AuthorizationRequest | ClientRegistration, sealer: Sealer) -> R:
+    row.sealed = sealer.seal(json.dumps(asdict(value), default=_plain), row.identity)
+    return row
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _open(row: SealedRow, model: TypeAdapter[T], sealer: Sealer) -> T:
+    document = sealer.open(row.sealed, row.identity)
+    try:
+        return model.validate_json(document)
+    except ValidationError:  # its text would show the document
+        raise StoreCorruptError("A stored value opens but is not of this version's form; log in again to replace it.") from None

@@ -1,0 +1,156 @@
+"""What the library asks of a store. These docstrings are the specification; `tests/store/` holds every implementation to them.
+
+A store keeps five kinds of rows: grants, authorization requests, client registrations, leases and small counters. It decides nothing:
+it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every method is atomic, may be called
+from any event loop, and either happens whole or raises `StoreError` having changed nothing.
+
+Secrets (`SecretStr`) are sealed at rest; the values come back as they went in. `state` can be looked up but not read in the database.
+
+Raises, for every method: `StoreUnavailable` (cannot be reached, locked, full, read-only; retryable), `StoreKeyError` (sealed with a
+key that is not configured), `StoreCorruptError` (a sealed value is not its row's), `StoreVersionError`. None of them deletes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
+
+from pydantic import SecretStr
+
+from langchain_mcp_oauth.models import (
+    AuthorizationRequest,
+    ClientRegistration,
+    Grant,
+    GrantKey,
+    Lease,
+    RequestStatus,
+)
+
+__all__ = ["TokenStore"]
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Tokens, and what it takes to get them, for many users, processes and machines."""
+
+    # Grants -----------------------------------------------------------------------------------------------------------------
+
+    async def load_grant(self, key: GrantKey) -> Grant | None:
+        """The grant of exactly this key, or None. Expired tokens are returned too: expiry is the caller's to judge."""
+        ...
+
+    async def save_grant(self, grant: Grant, *, replaces: int | None = None) -> Grant | None:
+        """Insert or replace the grant of `grant.key`, giving it a new `version`; return it as stored.
+
+        With `replaces`, only if the stored grant has exactly that version (compare-and-swap); otherwise nothing changes and None is
+        returned: somebody logged in, refreshed or disconnected meanwhile. Without it, unconditionally: a new login wins.
+        """
+        ...
+
+    async def mark_accepted(self, key: GrantKey, version: int) -> None:
+        """Set `accepted` on the grant if it still has this version; the version stays. Otherwise do nothing."""
+        ...
+
+    async def delete_grant(self, key: GrantKey, version: int) -> bool:
+        """Delete the grant if it still has this version. True if this call deleted it."""
+        ...
+
+    async def list_grants(self, user_id: str) -> Sequence[Grant]:
+        """All grants of one user, ordered by server name."""
+        ...
+
+    async def disconnect(self, key: GrantKey) -> Grant | None:
+        """In one transaction: delete the grant and make every open request of this key `superseded`. Return the deleted grant."""
+        ...
+
+    # Authorization requests -------------------------------------------------------------------------------------------------
+
+    async def find_open_request(self, key: GrantKey, *, now: datetime) -> AuthorizationRequest | None:
+        """The request of this key that is `pending` and not expired, or None. There is never more than one."""
+        ...
+
+    async def open_request(self, request: AuthorizationRequest, *, now: datetime) -> AuthorizationRequest:
+        """Join or open, in one transaction; return the request that is now open.
+
+        A pending, unexpired request of the same key is returned unchanged when it has the same `issuer`, `redirect_uri` and
+        `client.client_id` and asks for every scope that `request` asks for. Otherwise it becomes `superseded` and `request` is
+        stored. Called from many tasks and processes at once, all get the same request. A request that is `redeeming` is left alone
+        (its answer may still be on the way) until `request` itself reaches `grant_request`.
+        """
+        ...
+
+    async def load_request(self, auth_id: str) -> AuthorizationRequest | None:
+        """The request with this handle, in whatever status, or None."""
+        ...
+
+    async def load_request_by_state(self, state: SecretStr) -> AuthorizationRequest | None:
+        """The request with this OAuth `state`, in whatever status, or None. Found by hash; the state is not stored in clear."""
+        ...
+
+    async def claim_request(self, auth_id: str, *, now: datetime, until: datetime) -> bool:
+        """`pending → redeeming` for the process that calls, until `until`. True if this call won.
+
+        Also true for a request already `redeeming` whose `redeeming_until` is not after `now`: its holder died. Never true for a
+        pending request that has expired.
+        """
+        ...
+
+    async def grant_request(self, auth_id: str, grant: Grant) -> Grant | None:
+        """In one transaction: `redeeming → granted`, and save `grant` as a new login. None, and nothing saved, if the request is not
+        `redeeming` any more (the user disconnected, or a later holder finished it)."""
+        ...
+
+    async def close_request(self, auth_id: str, status: RequestStatus) -> bool:
+        """Move the request to a final `status` if `TRANSITIONS` allows it from the stored one. True if this call did it."""
+        ...
+
+    # Clients ----------------------------------------------------------------------------------------------------------------
+
+    async def load_client(self, issuer: str, redirect_uri: str, url: str) -> ClientRegistration | None:
+        """The dynamic registration made at this issuer with this redirect URI for this MCP URL, or None."""
+        ...
+
+    async def save_client(self, client: ClientRegistration, url: str) -> None:
+        """Insert or replace the registration of (`client.issuer`, `client.redirect_uri`, `url`)."""
+        ...
+
+    async def delete_client(self, client: ClientRegistration, url: str) -> bool:
+        """Delete that registration if it still has this `client_id`; a newer one stays. True if this call deleted it."""
+        ...
+
+    # Leases -----------------------------------------------------------------------------------------------------------------
+
+    async def acquire_lease(self, name: tuple[str, ...], *, now: datetime, duration: timedelta) -> Lease | None:
+        """The lease on `name`, if nobody holds one that ends after `now`; else None. Never waits."""
+        ...
+
+    async def release_lease(self, lease: Lease) -> None:
+        """Give it back early, if `lease.holder` still holds it; otherwise do nothing."""
+        ...
+
+    # Counters ---------------------------------------------------------------------------------------------------------------
+
+    async def count(self, name: tuple[str, ...], *, now: datetime, window: timedelta) -> int:
+        """Add one to the counter `name` and return it. A counter that is older than its window starts again at one; counting does
+        not extend the window."""
+        ...
+
+    async def counted(self, name: tuple[str, ...], *, now: datetime) -> int:
+        """What the counter stands at; 0 if it was never counted or its window is over."""
+        ...
+
+    async def reset_count(self, name: tuple[str, ...]) -> None:
+        """Forget the counter."""
+        ...
+
+    # Housekeeping -----------------------------------------------------------------------------------------------------------
+
+    async def purge(self, *, now: datetime) -> int:
+        """Delete what can have no further use: requests that ended or expired a day or more ago, lapsed leases and counters.
+        Return how many rows. Idempotent, and safe while others work."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what this store opened itself; an engine that was lent to it stays open."""
+        ...

@@ -1,0 +1,326 @@
+"""`TokenStore` on SQLModel: SQLite in a file or in memory, Postgres for many machines.
+
+The same portable statements run on both. A transition is a conditional UPDATE whose row count tells who won; an insertion is guarded by a
+unique constraint, and whoever comes second starts over and finds the first one's row (`_database.Database.write`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from anyio import to_thread
+from pydantic import SecretStr
+from sqlalchemy import ColumnElement, Engine, UpdateBase, and_, or_
+from sqlmodel import Session, SQLModel, col, delete, insert, select, update
+
+from langchain_mcp_oauth.models import TRANSITIONS, AuthorizationRequest, ClientRegistration, Grant, GrantKey, Lease, RequestStatus
+from langchain_mcp_oauth.store import _rows
+from langchain_mcp_oauth.store._database import Database
+from langchain_mcp_oauth.store.contract import TokenStore
+from langchain_mcp_oauth.store.keys import choose_keys
+from langchain_mcp_oauth.store.sealing import Keys, Sealer
+from langchain_mcp_oauth.store.tables import SEALED, ClientRow, CounterRow, GrantRow, LeaseRow, RequestRow, SealedRow, digest
+
+__all__ = ["SQLModelTokenStore"]
+
+T = TypeVar("T")
+
+KEPT = timedelta(days=1)
+"""How long an ended request is remembered, so that a late callback is told what became of it."""
+
+
+class SQLModelTokenStore(TokenStore):
+    """A `TokenStore` in an SQL database. Nothing is opened before the first call, which also creates missing tables.
+
+    It works from any event loop and from several at once: the database is driven in worker threads, and a transaction that has started
+    is finished there even if its caller is cancelled.
+
+    Args:
+        database: `sqlite:///logins.db` (made with mode 0600 in a directory of mode 0700), `sqlite://` (in memory), `postgresql://…`
+            (needs the extra `postgres`), or a synchronous SQLAlchemy engine, which stays yours to dispose. SQLite waits 5 seconds for
+            another writer; `?timeout=30` in the URL makes it 30.
+        encryption_key: See `Keys`. Default: `LANGCHAIN_MCP_OAUTH_KEY`; for SQLite else the operating system's keyring or a key file.
+        create_tables: False if your migrations do it, from `store.tables.METADATA`.
+        random: Gives that many random bytes.
+
+    Raises:
+        ConfigurationError: the database or its key cannot work; the message names the option.
+    """
+
+    def __init__(
+        self,
+        database: str | Engine,
+        *,
+        encryption_key: Keys | None = None,
+        create_tables: bool = True,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._database = Database(database, create_tables=create_tables)
+        self._sealer = Sealer(choose_keys(encryption_key, self._database.url), random)
+        self._random = random
+
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        return await to_thread.run_sync(self._with_keys, self._database.read, work)
+
+    async def _write(self, work: Callable[[Session], T]) -> T:
+        return await to_thread.run_sync(self._with_keys, self._database.write, work)
+
+    def _with_keys(self, transact: Callable[[Callable[[Session], T]], T], work: Callable[[Session], T]) -> T:
+        self._sealer.load()  # it may ask a key service, and nobody is asked while a transaction is open
+        return transact(work)
+
+    # Grants -----------------------------------------------------------------------------------------------------------------
+
+    async def load_grant(self, key: GrantKey) -> Grant | None:
+        def work(session: Session) -> Grant | None:
+            row = session.exec(select(GrantRow).where(_of(GrantRow, key))).one_or_none()
+            return _rows.read_grant(row, self._sealer) if row else None
+
+        return await self._read(work)
+
+    async def save_grant(self, grant: Grant, *, replaces: int | None = None) -> Grant | None:
+        def work(session: Session) -> Grant | None:
+            return self._put_grant(session, grant) if replaces is None else self._replace_grant(session, grant, replaces)
+
+        return await self._write(work)
+
+    def _put_grant(self, session: Session, grant: Grant) -> Grant:
+        stored = self._new_version(grant)
+        _put(session, _rows.grant_row(stored, self._sealer), _of(GrantRow, grant.key))
+        return stored
+
+    def _replace_grant(self, session: Session, grant: Grant, version: int) -> Grant | None:
+        stored = self._new_version(grant)
+        row = _rows.grant_row(stored, self._sealer).model_dump()
+        replaced = _change(session, update(GrantRow).where(_of(GrantRow, grant.key), col(GrantRow.version) == version).values(row))
+        return stored if replaced else None
+
+    def _new_version(self, grant: Grant) -> Grant:
+        version = 1 + (int.from_bytes(self._random(8)) >> 2)  # 62 bits: fits BIGINT and does not come twice
+        return replace(grant, version=version, client=_rows.without_configured_secret(grant.client))
+
+    async def mark_accepted(self, key: GrantKey, version: int) -> None:
+        statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True)
+        await self._write(lambda session: _change(session, statement))
+
+    async def delete_grant(self, key: GrantKey, version: int) -> bool:
+        statement = delete(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version)
+        return await self._write(lambda session: _change(session, statement) == 1)
+
+    async def list_grants(self, user_id: str) -> Sequence[Grant]:
+        def work(session: Session) -> list[Grant]:
+            rows = session.exec(select(GrantRow).where(col(GrantRow.user_id) == user_id))
+            # Sorted here: databases disagree on the order of text.
+            return [_rows.read_grant(row, self._sealer) for row in sorted(rows, key=lambda row: (row.server, row.url))]
+
+        return await self._read(work)
+
+    async def disconnect(self, key: GrantKey) -> Grant | None:
+        # Requests before the grant, as in `grant_request`: two transactions that lock in one order never wait for each other.
+        def work(session: Session) -> Grant | None:
+            _change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
+            row = session.exec(select(GrantRow).where(_of(GrantRow, key)).with_for_update()).one_or_none()
+            if row is None:
+                return None
+            session.delete(row)
+            return _rows.read_grant(row, self._sealer)
+
+        return await self._write(work)
+
+    # Authorization requests -------------------------------------------------------------------------------------------------
+
+    async def find_open_request(self, key: GrantKey, *, now: datetime) -> AuthorizationRequest | None:
+        def work(session: Session) -> AuthorizationRequest | None:
+            row = session.exec(select(RequestRow).where(_of(RequestRow, key), _PENDING, col(RequestRow.expires_at) > now)).one_or_none()
+            return _rows.read_request(row, self._sealer) if row else None
+
+        return await self._read(work)
+
+    async def open_request(self, request: AuthorizationRequest, *, now: datetime) -> AuthorizationRequest:
+        opened = replace(request, client=_rows.without_configured_secret(request.client))
+
+        def work(session: Session) -> AuthorizationRequest:
+            row = session.exec(select(RequestRow).where(_of(RequestRow, request.key), _PENDING)).one_or_none()
+            if row is not None:
+                if row.expires_at > now and _answers(current := _rows.read_request(row, self._sealer), request):
+                    return current
+                _change(session, update(RequestRow).where(col(RequestRow.id) == row.id, _PENDING).values(_SUPERSEDED))
+            session.add(_rows.request_row(opened, self._sealer))
+            return opened
+
+        return await self._write(work)
+
+    async def load_request(self, auth_id: str) -> AuthorizationRequest | None:
+        return await self._load_request(col(RequestRow.auth_id) == auth_id)
+
+    async def load_request_by_state(self, state: SecretStr) -> AuthorizationRequest | None:
+        return await self._load_request(col(RequestRow.state_hash) == _rows.hash_state(state))
+
+    async def _load_request(self, which: ColumnElement[bool]) -> AuthorizationRequest | None:
+        def work(session: Session) -> AuthorizationRequest | None:
+            row = session.exec(select(RequestRow).where(which)).one_or_none()
+            return _rows.read_request(row, self._sealer) if row else None
+
+        return await self._read(work)
+
+    async def claim_request(self, auth_id: str, *, now: datetime, until: datetime) -> bool:
+        open_still = and_(_PENDING, col(RequestRow.expires_at) > now)
+        abandoned = and_(_REDEEMING, col(RequestRow.redeeming_until) <= now)
+        claim = {"status": RequestStatus.REDEEMING.value, "redeeming_until": until}
+        statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, or_(open_still, abandoned)).values(claim)
+        return await self._write(lambda session: _change(session, statement) == 1)
+
+    async def grant_request(self, auth_id: str, grant: Grant) -> Grant | None:
+        this = and_(col(RequestRow.auth_id) == auth_id, _of(RequestRow, grant.key))
+        granted = update(RequestRow).where(this, _REDEEMING).values(status=RequestStatus.GRANTED.value)
+        opened = select(RequestRow.id).where(this).scalar_subquery()
+        # An older answer that is still on its way must not replace this one.
+        older = update(RequestRow).where(_of(RequestRow, grant.key), _REDEEMING, col(RequestRow.id) < opened).values(_SUPERSEDED)
+
+        def work(session: Session) -> Grant | None:
+            if not _change(session, granted):
+                return None
+            _change(session, older)
+            return self._put_grant(session, grant)
+
+        return await self._write(work)
+
+    async def close_request(self, auth_id: str, status: RequestStatus) -> bool:
+        statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, _may_become(status)).values(status=status.value)
+        return await self._write(lambda session: _change(session, statement) == 1)
+
+    # Clients ----------------------------------------------------------------------------------------------------------------
+
+    async def load_client(self, issuer: str, redirect_uri: str, url: str) -> ClientRegistration | None:
+        def work(session: Session) -> ClientRegistration | None:
+            row = session.exec(select(ClientRow).where(_at(issuer, redirect_uri, url))).one_or_none()
+            return _rows.read_client(row, self._sealer) if row else None
+
+        return await self._read(work)
+
+    async def save_client(self, client: ClientRegistration, url: str) -> None:
+        row = partial(_rows.client_row, _rows.without_configured_secret(client), url, self._sealer)
+        await self._write(lambda session: _put(session, row(), _at(client.issuer, client.redirect_uri, url)))
+
+    async def delete_client(self, client: ClientRegistration, url: str) -> bool:
+        which = _at(client.issuer, client.redirect_uri, url)
+        statement = delete(ClientRow).where(which, col(ClientRow.client_id) == client.client_id)
+        return await self._write(lambda session: _change(session, statement) == 1)
+
+    # Leases -----------------------------------------------------------------------------------------------------------------
+
+    async def acquire_lease(self, name: tuple[str, ...], *, now: datetime, duration: timedelta) -> Lease | None:
+        lease = Lease(name, self._random(16).hex(), now + duration)
+        named = col(LeaseRow.name) == digest(name)
+        values = {"holder": lease.holder, "until": lease.until}
+
+        def work(session: Session) -> Lease | None:
+            if _change(session, update(LeaseRow).where(named, col(LeaseRow.until) <= now).values(values)):
+                return lease
+            if session.exec(select(LeaseRow).where(named)).one_or_none():
+                return None
+            _change(session, insert(LeaseRow).values(name=digest(name), **values))
+            return lease
+
+        return await self._write(work)
+
+    async def release_lease(self, lease: Lease) -> None:
+        statement = delete(LeaseRow).where(col(LeaseRow.name) == digest(lease.name), col(LeaseRow.holder) == lease.holder)
+        await self._write(lambda session: _change(session, statement))
+
+    # Counters ---------------------------------------------------------------------------------------------------------------
+
+    async def count(self, name: tuple[str, ...], *, now: datetime, window: timedelta) -> int:
+        named = col(CounterRow.name) == digest(name)
+
+        def work(session: Session) -> int:
+            running = update(CounterRow).where(named, col(CounterRow.until) > now)
+            if _change(session, running.values(value=col(CounterRow.value) + 1)):
+                return session.exec(select(CounterRow.value).where(named)).one()
+            _put(session, CounterRow(name=digest(name), value=1, until=now + window), and_(named, col(CounterRow.until) <= now))
+            return 1
+
+        return await self._write(work)
+
+    async def counted(self, name: tuple[str, ...], *, now: datetime) -> int:
+        statement = select(CounterRow.value).where(col(CounterRow.name) == digest(name), col(CounterRow.until) > now)
+        return await self._read(lambda session: session.exec(statement).one_or_none() or 0)
+
+    async def reset_count(self, name: tuple[str, ...]) -> None:
+        statement = delete(CounterRow).where(col(CounterRow.name) == digest(name))
+        await self._write(lambda session: _change(session, statement))
+
+    # Housekeeping -----------------------------------------------------------------------------------------------------------
+
+    async def purge(self, *, now: datetime) -> int:
+        past = now - KEPT
+        ended = and_(
+            col(RequestRow.expires_at) <= past, or_(col(RequestRow.redeeming_until).is_(None), col(RequestRow.redeeming_until) <= past)
+        )
+        statements = (
+            delete(RequestRow).where(ended),
+            delete(LeaseRow).where(col(LeaseRow.until) <= now),
+            delete(CounterRow).where(col(CounterRow.until) <= now),
+        )
+        return await self._write(lambda session: sum(_change(session, statement) for statement in statements))
+
+    async def rotate(self) -> int:
+        """Seal with the first key every row that another key sealed; return how many.
+
+        At 0 no row needs the other keys any more. Locks the rows it looks at, on SQLite the database.
+
+        Raises:
+            StoreKeyError, StoreCorruptError: a row does not open; nothing was changed.
+        """
+        return await self._write(lambda session: sum(self._reseal(session, table) for table in SEALED))
+
+    def _reseal(self, session: Session, table: type[SealedRow]) -> int:
+        stale = [row for row in session.exec(select(table).with_for_update()) if not self._sealer.is_current(row.sealed)]
+        for row in stale:
+            row.sealed = self._sealer.seal(self._sealer.open(row.sealed, row.identity), row.identity)
+        return len(stale)
+
+    async def aclose(self) -> None:
+        await to_thread.run_sync(self._database.close)
+
+
+_PENDING = col(RequestRow.status) == RequestStatus.PENDING.value
+_REDEEMING = col(RequestRow.status) == RequestStatus.REDEEMING.value
+_SUPERSEDED = {"status": RequestStatus.SUPERSEDED.value}
+
+
+def _of(table: type[GrantRow | RequestRow], key: GrantKey) -> ColumnElement[bool]:
+    return and_(col(table.user_id) == key.user_id, col(table.server) == key.server, col(table.url) == key.url)
+
+
+def _at(issuer: str, redirect_uri: str, url: str) -> ColumnElement[bool]:
+    return and_(col(ClientRow.issuer) == issuer, col(ClientRow.redirect_uri) == redirect_uri, col(ClientRow.url) == url)
+
+
+def _may_become(status: RequestStatus) -> ColumnElement[bool]:
+    """The stored status is one that a final `status` may follow."""
+    before = [] if status in TRANSITIONS else [earlier.value for earlier, later in TRANSITIONS.items() if status in later]
+    return col(RequestRow.status).in_(before)
+
+
+def _answers(current: AuthorizationRequest, wanted: AuthorizationRequest) -> bool:
+    """Whether a person who answers `current` has given what `wanted` asks for."""
+    same = (current.issuer, current.redirect_uri, current.client.client_id) == (wanted.issuer, wanted.redirect_uri, wanted.client.client_id)
+    return same and set(wanted.scopes) <= set(current.scopes)
+
+
+def _change(session: Session, statement: UpdateBase) -> int:
+    """Run an UPDATE, DELETE or INSERT; return how many rows it met."""
+    return session.exec(statement, execution_options={"synchronize_session": False}).rowcount
+
+
+def _put(session: Session, row: SQLModel, which: ColumnElement[bool]) -> None:
+    """Replace the row that `which` finds, or insert it."""
+    values = row.model_dump()
+    if not _change(session, update(type(row)).where(which).values(values)):
+        _change(session, insert(type(row)).values(values))

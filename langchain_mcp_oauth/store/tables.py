@@ -1,0 +1,169 @@
+"""The tables, with a `MetaData` of their own: `METADATA` can be given to Alembic and does not mix with an application's models.
+
+A row is not a model of `models.py`: `table=True` models do not validate. Columns are for finding rows, for transitions, and for people
+with an SQL prompt; what is read back is the sealed document, which nobody without the key can change or move. Of a row only `version`,
+`accepted`, `status` and `redeeming_until` live in columns alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel, text
+
+__all__ = [
+    "METADATA",
+    "SCHEMA_VERSION",
+    "SEALED",
+    "ClientRow",
+    "CounterRow",
+    "GrantRow",
+    "LeaseRow",
+    "RequestRow",
+    "SchemaRow",
+    "SealedRow",
+    "digest",
+]
+
+SCHEMA_VERSION = 1
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Aware in, aware UTC out, on every database (SQLite drops the zone). Refuses a naive time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.utcoffset() is None:
+            raise ValueError("a time without a zone cannot be stored; use an aware one")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class _Row(SQLModel, registry=registry()):
+    pass
+
+
+METADATA = _Row.metadata
+
+
+class SealedRow(_Row):
+    """A row with a document that opens only together with the row's identity."""
+
+    sealed: str = ""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+
+class GrantRow(SealedRow, table=True):
+    """One user's tokens for one MCP server."""
+
+    __tablename__ = "mcp_oauth_grants"
+
+    user_id: str = Field(primary_key=True)
+    server: str = Field(primary_key=True)
+    url: str = Field(primary_key=True)
+    issuer: str
+    scopes: list[str] = Field(sa_type=JSON)
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    accepted: bool
+    version: int = Field(sa_type=BigInteger)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("grant", self.user_id, self.server, self.url, self.issuer)
+
+
+class RequestRow(SealedRow, table=True):
+    """One attempt to get a person's authorization."""
+
+    __tablename__ = "mcp_oauth_requests"
+
+    id: int | None = Field(default=None, primary_key=True)
+    """In the order of opening."""
+    auth_id: str = Field(unique=True)
+    state_hash: str = Field(unique=True)
+    user_id: str = Field(index=True)
+    server: str
+    url: str
+    issuer: str
+    status: str
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+    redeeming_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("request", self.user_id, self.server, self.state_hash, self.issuer)
+
+
+_PENDING = text("status = 'pending'")
+Index(
+    "mcp_oauth_one_pending_request",
+    *(RequestRow.metadata.tables["mcp_oauth_requests"].c[name] for name in ("user_id", "server", "url")),
+    unique=True,
+    sqlite_where=_PENDING,
+    postgresql_where=_PENDING,
+)
+
+
+class ClientRow(SealedRow, table=True):
+    """Our registration at one authorization server."""
+
+    __tablename__ = "mcp_oauth_clients"
+
+    issuer: str = Field(primary_key=True)
+    redirect_uri: str = Field(primary_key=True)
+    url: str = Field(primary_key=True)
+    client_id: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("client", self.issuer, self.redirect_uri, self.url)
+
+
+SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow)
+
+
+class LeaseRow(_Row, table=True):
+    """A lease somebody holds until a time."""
+
+    __tablename__ = "mcp_oauth_leases"
+
+    name: str = Field(primary_key=True)
+    """`digest` of the lease's name."""
+    holder: str
+    until: datetime = Field(sa_type=UTCDateTime)
+
+
+class CounterRow(_Row, table=True):
+    """A counter, and when its window is over."""
+
+    __tablename__ = "mcp_oauth_counters"
+
+    name: str = Field(primary_key=True)
+    """`digest` of the counter's name."""
+    value: int
+    until: datetime = Field(sa_type=UTCDateTime)
+
+
+class SchemaRow(_Row, table=True):
+    """One row: the version of these tables."""
+
+    __tablename__ = "mcp_oauth_schema"
+
+    version: int = Field(primary_key=True)
+
+
+def digest(name: tuple[str, ...]) -> str:
+    """A name of any length and number of parts as 64 characters: SHA-256 of its compact JSON, so that no two names are joined alike."""
+    return hashlib.sha256(json.dumps(name, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""The databases that the contract is held against, each empty for every test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from store_samples import ENCRYPTION_KEY
+
+from langchain_mcp_oauth.store import SQLModelTokenStore
+
+POSTGRES = "LANGCHAIN_MCP_OAUTH_TEST_POSTGRES"
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database."""
+    if request.param == "memory":
+        return "sqlite://"
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["file", "postgres"])
+def shared_database(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database that several processes can use."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'private' / 'logins.db'}"
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """A schema of its own in the Postgres database that the environment names."""
+    if POSTGRES not in os.environ:
+        pytest.skip(f"{POSTGRES} is not set to the URL of a Postgres database")
+    url, schema = make_url(os.environ[POSTGRES]).set(drivername="postgresql+psycopg"), f"test_{token_hex(6)}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[SQLModelTokenStore]:
+    opened = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def shared_store(shared_database: str) -> AsyncIterator[SQLModelTokenStore]:
+    opened = SQLModelTokenStore(shared_database, encryption_key=ENCRYPTION_KEY)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Callable[..., list[Any]]]:
+    """Run an operation of `store_process.py` in three processes at once, each with its name; all their results in one list."""
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("store_process.py"))]
+    started: list[Any] = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.stdout.readline() for process in started] == ["ready\n"] * 3
+
+    def run(database: str, operation: str, names: tuple[str, str, str] = ("a", "b", "c")) -> list[Any]:
+        for process, name in zip(started, names, strict=True):
+            process.stdin.write(json.dumps([database, operation, name]) + "\n")
+            process.stdin.flush()
+        return [result for process in started for result in json.loads(process.stdout.readline())]
+
+    yield run
+    for process in started:
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def in_processes(shared_database: str, processes: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """`processes` at the shared database."""
+    return partial(processes, shared_database)

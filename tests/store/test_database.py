@@ -1,0 +1,516 @@
+"""Engines, their errors, and what a store does when its database is not as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, StaticPool, create_engine, event, inspect, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex
+from sqlmodel import SQLModel
+from store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
+
+from langchain_mcp_oauth.errors import ConfigurationError, StoreCorruptError, StoreError, StoreKeyError, StoreUnavailable, StoreVersionError
+from langchain_mcp_oauth.models import GrantKey
+from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store.sealing import generate_key
+from langchain_mcp_oauth.store.tables import METADATA, UTCDateTime
+
+pytestmark = pytest.mark.anyio
+
+BOB, MALLORY = (GrantKey(user, KEY.server, KEY.url) for user in ("bob", "mallory"))
+EVIL = "https://evil.example"
+
+Store = SQLModelTokenStore
+
+READS: dict[str, Callable[[Store], Awaitable[Any]]] = {
+    "load_grant": lambda store: store.load_grant(KEY),
+    "list_grants": lambda store: store.list_grants("alice"),
+    "disconnect": lambda store: store.disconnect(KEY),
+    "find_open_request": lambda store: store.find_open_request(KEY, now=NOW),
+    "open_request": lambda store: store.open_request(a_request("2"), now=NOW),
+    "load_request": lambda store: store.load_request("auth-1"),
+    "load_request_by_state": lambda store: store.load_request_by_state(SecretStr("canary-state-1")),
+    "load_client": lambda store: store.load_client(ISSUER, REDIRECT, KEY.url),
+    "rotate": lambda store: store.rotate(),
+}
+"""Whatever opens a sealed value."""
+
+WRITES: dict[str, Callable[[Store], Awaitable[Any]]] = {
+    "save_grant": lambda store: store.save_grant(a_grant()),
+    "claim_request": lambda store: store.claim_request("auth-1", now=NOW, until=NOW),
+    "count": lambda store: store.count(("x",), now=NOW, window=minutes(1)),
+    "acquire_lease": lambda store: store.acquire_lease(("x",), now=NOW, duration=minutes(1)),
+    "purge": lambda store: store.purge(now=NOW),
+}
+
+
+def a_store(database: str | Engine, **options: Any) -> Store:
+    return SQLModelTokenStore(database, **{"encryption_key": ENCRYPTION_KEY, **options})
+
+
+async def fill(store: Store) -> None:
+    for key, name in [(KEY, "1"), (BOB, "bob")]:
+        await store.save_grant(a_grant(key))
+        await store.open_request(a_request(name, key=key), now=NOW)
+    await store.save_client(a_client(), KEY.url)
+    await store.save_client(a_client(), BOB.url + "/other")
+
+
+def rows(database: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that is stored."""
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted(tuple(map(repr, row)) for row in connection.execute(table.select())) for table in METADATA.sorted_tables
+        }
+    engine.dispose()
+    return found
+
+
+def execute(database: str, *statements: str) -> None:
+    engine = create_engine(database)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process is writing."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+# What cannot be reached ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_locked_database_is_unavailable(tmp_path: Path, write: Callable[[Store], Awaitable[Any]]) -> None:
+    """After its time-out the call fails, can be retried, and names neither SQL nor values."""
+    path = tmp_path / "logins.db"
+    store = a_store(f"sqlite:///{path}?timeout=0.05")
+    await fill(store)
+    with locked(path), pytest.raises(StoreUnavailable) as caught:
+        await write(store)
+    assert caught.value.retryable
+    told = "".join(traceback.format_exception(caught.value))
+    assert "mcp_oauth_" not in told
+    assert "alice" not in told
+    await write(store)
+    await store.aclose()
+
+
+async def test_sqlite_waits_for_another_writer(tmp_path: Path) -> None:
+    """By default long enough for a writer who is nearly done."""
+    path = tmp_path / "logins.db"
+    store = a_store(f"sqlite:///{path}")
+    await store.purge(now=NOW)
+    with locked(path):
+        waiting = asyncio.create_task(store.save_grant(a_grant()))
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+    assert await waiting
+    await store.aclose()
+
+
+async def test_a_read_only_database_is_unavailable(tmp_path: Path) -> None:
+    """It can be read from, and writing fails as an error of the store."""
+    path = tmp_path / "logins.db"
+    writable = a_store(f"sqlite:///{path}")
+    saved = await writable.save_grant(a_grant())
+    store = a_store(f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert await store.load_grant(KEY) == saved
+    with pytest.raises(StoreUnavailable):
+        await store.save_grant(a_grant())
+    await store.aclose()
+    await writable.aclose()
+
+
+async def test_a_database_that_is_not_there_is_unavailable() -> None:
+    """The error holds no password."""
+    store = a_store("postgresql://user:canary-password@127.0.0.1:1/logins?connect_timeout=2")
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.load_grant(KEY)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    await store.aclose()
+
+
+async def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    """A file stands where the directory should be."""
+    (tmp_path / "file").touch()
+    store = a_store(f"sqlite:///{tmp_path / 'file' / 'logins.db'}")
+    with pytest.raises(StoreUnavailable, match=r"logins\.db"):
+        await store.load_grant(KEY)
+
+
+async def test_no_free_connection_is_unavailable(tmp_path: Path) -> None:
+    """A lent pool may be exhausted by its owner."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'logins.db'}", pool_size=1, max_overflow=0, pool_timeout=0.01)
+    store = a_store(engine)
+    await store.purge(now=NOW)
+    with engine.connect(), pytest.raises(StoreUnavailable):
+        await store.load_grant(KEY)
+    assert await store.load_grant(KEY) is None
+    engine.dispose()
+
+
+async def test_a_broken_table_is_not_called_unavailable(shared_database: str) -> None:
+    """Retrying would not help; the error keeps its cause for whoever repairs it."""
+    store = a_store(shared_database)
+    await fill(store)
+    execute(shared_database, "DROP TABLE mcp_oauth_leases")
+    with pytest.raises(StoreError) as caught:
+        await store.acquire_lease(("x",), now=NOW, duration=minutes(1))
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert not caught.value.retryable
+    assert caught.value.__cause__ is not None
+    await store.aclose()
+
+
+async def test_what_is_not_a_database_is_an_error_of_the_store(tmp_path: Path) -> None:
+    """And the file stays as it is."""
+    (tmp_path / "logins.db").write_bytes(b"not a database" * 100)
+    store = a_store(f"sqlite:///{tmp_path / 'logins.db'}")
+    with pytest.raises(StoreError):
+        await store.load_grant(KEY)
+    assert (tmp_path / "logins.db").read_bytes() == b"not a database" * 100
+    await store.aclose()
+
+
+# Keys and seals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+async def test_another_key_deletes_nothing(shared_database: str, read: Callable[[Store], Awaitable[Any]]) -> None:
+    """Every call that would open a row says which trouble it is and changes nothing; with the right key all is there."""
+    store, stranger = a_store(shared_database), a_store(shared_database, encryption_key=generate_key())
+    await fill(store)
+    before = rows(shared_database)
+    with pytest.raises(StoreKeyError):
+        await read(stranger)
+    assert rows(shared_database) == before
+    assert await store.load_grant(KEY)
+    await store.aclose()
+    await stranger.aclose()
+
+
+async def test_with_another_key_one_can_log_in_anew(shared_database: str) -> None:
+    """An expired request does not stand in the way, and a new login replaces what cannot be read."""
+    store, stranger = a_store(shared_database), a_store(shared_database, encryption_key=generate_key())
+    await fill(store)
+    later = NOW + minutes(10)
+    request = await stranger.open_request(a_request("2", expires_at=later + minutes(10)), now=later)
+    assert await stranger.claim_request(request.auth_id, now=later, until=later + minutes(1))
+    granted = await stranger.grant_request(request.auth_id, a_grant())
+    assert await stranger.load_grant(KEY) == granted
+    await store.aclose()
+    await stranger.aclose()
+
+
+SWAPS = {
+    "grant": ("mcp_oauth_grants", "user_id", lambda store: store.load_grant(KEY)),
+    "grants": ("mcp_oauth_grants", "user_id", lambda store: store.list_grants("alice")),
+    "request": ("mcp_oauth_requests", "user_id", lambda store: store.load_request("auth-1")),
+    "state": ("mcp_oauth_requests", "user_id", lambda store: store.load_request_by_state(SecretStr("canary-state-1"))),
+    "client": ("mcp_oauth_clients", "url", lambda store: store.load_client(ISSUER, REDIRECT, KEY.url)),
+}
+
+
+@pytest.mark.parametrize(("table", "identity", "read"), SWAPS.values(), ids=SWAPS)
+async def test_a_moved_seal_does_not_open(shared_database: str, table: str, identity: str, read: Callable[[Store], Awaitable[Any]]) -> None:
+    """Who can write to the database but has no key cannot give one row's secrets to another; nothing is deleted over it."""
+    store = a_store(shared_database)
+    await fill(store)
+    execute(
+        shared_database,
+        f"UPDATE {table} SET sealed = (SELECT o.sealed FROM {table} AS o WHERE o.{identity} <> {table}.{identity})",
+    )
+    before = rows(shared_database)
+    with pytest.raises(StoreCorruptError):
+        await read(store)
+    assert rows(shared_database) == before
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        (
+            "UPDATE mcp_oauth_grants SET user_id = 'mallory' WHERE user_id = 'bob'",
+            lambda store: store.load_grant(MALLORY),
+        ),
+        ("UPDATE mcp_oauth_grants SET issuer = '" + EVIL + "'", lambda store: store.load_grant(KEY)),
+        ("UPDATE mcp_oauth_grants SET sealed = 'secret'", lambda store: store.load_grant(KEY)),
+        ("UPDATE mcp_oauth_requests SET user_id = 'mallory'  WHERE user_id = 'bob'", lambda store: store.load_request("auth-bob")),
+        ("UPDATE mcp_oauth_requests SET issuer = '" + EVIL + "'", lambda store: store.load_request("auth-1")),
+        (
+            "UPDATE mcp_oauth_clients SET issuer = '" + EVIL + "'",
+            lambda store: store.load_client(EVIL, REDIRECT, KEY.url),
+        ),
+    ],
+)
+async def test_a_changed_identity_does_not_open(shared_database: str, change: str, read: Callable[[Store], Awaitable[Any]]) -> None:
+    """Nor can the row itself be given to another user or issuer."""
+    store = a_store(shared_database)
+    await fill(store)
+    execute(shared_database, change)
+    with pytest.raises(StoreCorruptError):
+        await read(store)
+    await store.aclose()
+
+
+async def test_endpoints_cannot_be_changed_in_the_database(shared_database: str) -> None:
+    """Where a refresh token is sent, and for what, stands in the seal and nowhere else."""
+    store = a_store(shared_database)
+    await fill(store)
+    assert "as.example/token" not in str(rows(shared_database))
+    await store.aclose()
+
+
+async def test_a_seal_of_another_form_is_corrupt(shared_database: str) -> None:
+    """What opens but cannot be read is an error of the store that shows nothing of it."""
+    store = a_store(shared_database)
+    await fill(store)
+    identity = ("grant", KEY.user_id, KEY.server, KEY.url, ISSUER)
+    record = store._sealer.seal('{"access_token": "canary-access"}', identity)
+    execute(shared_database, f"UPDATE mcp_oauth_grants SET sealed = '{record}' WHERE user_id = 'alice'")
+    with pytest.raises(StoreCorruptError) as caught:
+        await store.load_grant(KEY)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    await store.aclose()
+
+
+async def test_rotating_seals_every_row_with_the_first_key(shared_database: str) -> None:
+    """Then the old key can go; versions, and so everybody's compare-and-swap, stay as they were."""
+    new = generate_key()
+    old_store, both, new_store = (a_store(shared_database, encryption_key=key) for key in (ENCRYPTION_KEY, [new, ENCRYPTION_KEY], new))
+    await fill(old_store)
+    grant, request = await old_store.load_grant(KEY), await old_store.load_request("auth-1")
+    assert [await both.rotate(), await both.rotate()] == [6, 0]
+    assert (await new_store.load_grant(KEY), await new_store.load_request("auth-1")) == (grant, request)
+    assert await new_store.load_client(ISSUER, REDIRECT, KEY.url) == a_client()
+    with pytest.raises(StoreKeyError):
+        await old_store.load_grant(KEY)
+    for store in (old_store, both, new_store):
+        await store.aclose()
+
+
+# Tables -------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_newer_tables_are_left_alone(shared_database: str) -> None:
+    """An older library says so at its first call, and changes nothing."""
+    first = a_store(shared_database)
+    await fill(first)
+    await first.aclose()
+    execute(shared_database, "UPDATE mcp_oauth_schema SET version = 999")
+    before = rows(shared_database)
+    store = a_store(shared_database)
+    for call in [*READS.values(), *WRITES.values()]:
+        with pytest.raises(StoreVersionError, match="999"):
+            await call(store)
+    assert rows(shared_database) == before
+    await store.aclose()
+
+
+async def test_tables_can_be_made_by_migrations(shared_database: str) -> None:
+    """With `create_tables=False` none is made; those made from `METADATA` are used."""
+    store = a_store(shared_database, create_tables=False)
+    with pytest.raises(ConfigurationError, match="create_tables"):
+        await store.load_grant(KEY)
+    engine = create_engine(shared_database)
+    assert inspect(engine).get_table_names() == []
+    METADATA.create_all(engine)
+    engine.dispose()
+    saved = await store.save_grant(a_grant())
+    assert await store.load_grant(KEY) == saved
+    await store.aclose()
+
+
+def test_the_tables_are_apart_from_an_applications_own() -> None:
+    """An application that creates its own SQLModel tables does not create ours, and the other way round."""
+    assert not [name for name in SQLModel.metadata.tables if name.startswith("mcp_oauth_")]
+    assert all(name.startswith("mcp_oauth_") for name in METADATA.tables)
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=["sqlite", "postgresql"])
+def test_one_pending_request_is_the_databases_rule(dialect: Any) -> None:
+    """The unique index is partial on both databases."""
+    [index] = [index for index in METADATA.tables["mcp_oauth_requests"].indexes if index.unique]
+    assert "(user_id, server, url) WHERE status = 'pending'" in str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_a_naive_time_is_refused() -> None:
+    """It could mean any of two dozen instants."""
+    with pytest.raises(ValueError, match="zone"):
+        UTCDateTime().process_bind_param(datetime(2026, 3, 1), sqlite.dialect())  # noqa: DTZ001
+
+
+# Engines ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ("logins.db", "database"),
+        ("no-such-database://user:canary@host/x", "database"),
+        ("postgresql+psycopg_async://user:canary@host/x", "synchronous"),
+        ("postgresql+pg8000://user:canary@host/x", "pg8000"),
+        (create_engine("sqlite://"), "StaticPool"),
+    ],
+    ids=str,
+)
+def test_a_database_that_cannot_work_is_refused_at_once(database: str | Engine, says: str) -> None:
+    """With a message that says what to write instead, and no password."""
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        a_store(database)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.fixture
+def lent(shared_database: str, tmp_path: Path) -> Iterator[Engine]:
+    (tmp_path / "private").mkdir()
+    engine = create_engine(shared_database)
+    yield engine
+    engine.dispose()
+
+
+async def test_a_lent_engine_stays_open(lent: Engine) -> None:
+    """Closing the store leaves the owner's connections; the store can still be used, and so can the engine."""
+    store = a_store(lent)
+    saved = await store.save_grant(a_grant())
+    connections = lent.pool.status()
+    await store.aclose()
+    assert lent.pool.status() == connections
+    assert await store.load_grant(KEY) == saved
+
+
+async def test_an_engine_of_our_own_is_closed(shared_database: str) -> None:
+    """No connection is left."""
+    store = a_store(shared_database)
+    await store.save_grant(a_grant())
+    assert store._database._engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    await store.aclose()
+    assert store._database._engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_lent_engine_keeps_its_own_transactions(file: str, tmp_path: Path) -> None:
+    """Its owner's transactions do not become ours: they still read while somebody writes."""
+    (tmp_path / "private").mkdir()
+    engine = create_engine(file + "?timeout=0")
+    await fill(a_store(engine))
+    with locked(tmp_path / "private" / "logins.db"), engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM mcp_oauth_grants")).scalar() == 2
+    engine.dispose()
+
+
+async def test_a_lent_engine_may_begin_by_itself(tmp_path: Path) -> None:
+    """SQLAlchemy's own recipe for SQLite emits BEGIN; ours comes after it."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'logins.db'}")
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    store = a_store(engine)
+    await fill(store)
+    assert sorted(await asyncio.gather(*(store.count(("x",), now=NOW, window=minutes(1)) for _ in range(20)))) == list(range(1, 21))
+    engine.dispose()
+
+
+async def test_a_lent_engine_in_memory_is_used_by_one_thread_at_a_time() -> None:
+    """With the one connection that `StaticPool` gives."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    store = a_store(engine)
+    assert sorted(await asyncio.gather(*(store.count(("x",), now=NOW, window=minutes(1)) for _ in range(20)))) == list(range(1, 21))
+    engine.dispose()
+
+
+# All or nothing -----------------------------------------------------------------------------------------------------------------
+
+
+class Dice:
+    """Random bytes until told to fail."""
+
+    def __init__(self) -> None:
+        self.fails = False
+
+    def __call__(self, count: int) -> bytes:
+        if self.fails:
+            raise ZeroDivisionError
+        return os.urandom(count)
+
+
+@pytest.fixture(params=["lent", "own"])
+def engine_or_url(request: pytest.FixtureRequest, shared_database: str, tmp_path: Path) -> Iterator[str | Engine]:
+    """Also an engine whose owner commits every statement."""
+    if request.param == "own":
+        yield shared_database
+    else:
+        (tmp_path / "private").mkdir()
+        engine = create_engine(shared_database, isolation_level="AUTOCOMMIT")
+        yield engine
+        engine.dispose()
+
+
+async def test_a_method_that_fails_in_the_middle_has_done_nothing(engine_or_url: str | Engine, shared_database: str) -> None:
+    """A request is not superseded without the next being opened, and not granted without the grant being saved."""
+    dice = Dice()
+    store = a_store(engine_or_url, random=dice)
+    await fill(store)
+    assert await store.claim_request("auth-bob", now=NOW, until=NOW + minutes(1))
+    before = rows(shared_database)
+    dice.fails = True
+    for call in [
+        store.open_request(a_request("2", scopes=("more",)), now=NOW),
+        store.grant_request("auth-bob", a_grant(BOB)),
+        store.save_grant(a_grant()),
+    ]:
+        with pytest.raises(ZeroDivisionError):
+            await call
+    assert rows(shared_database) == before
+    dice.fails = False
+    assert await store.grant_request("auth-bob", a_grant(BOB))
+    await store.aclose()
+
+
+async def test_a_cancelled_call_finishes_its_transaction(shared_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels a save that has begun gets a whole grant in the database, not half of one and no lock left behind."""
+    begun, go_on = Event(), Event()
+
+    def slow(count: int) -> bytes:
+        begun.set()
+        assert go_on.wait(30)
+        return os.urandom(count)
+
+    store = a_store(shared_database, random=slow)
+    transact, ended = store._database.write, Event()
+
+    def write(work: Callable[[Any], Any]) -> Any:
+        try:
+            return transact(work)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(store._database, "write", write)
+    saving = asyncio.create_task(store.save_grant(a_grant()))
+    assert await asyncio.to_thread(begun.wait, 30)
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    go_on.set()
+    assert await asyncio.to_thread(ended.wait, 30)
+    assert await store.load_grant(KEY) is not None
+    assert await store.count(("x",), now=NOW, window=minutes(1)) == 1
+    await store.aclose()

@@ -1,0 +1,139 @@
+"""What lies on the disk: whose it is, and what it does not show."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from store_samples import ENCRYPTION_KEY, KEY, NOW, a_client, a_grant, a_request, minutes
+
+from langchain_mcp_oauth.models import GrantKey
+from langchain_mcp_oauth.store import SQLModelTokenStore
+
+pytestmark = pytest.mark.anyio
+
+SECRETS = [
+    "canary-access",
+    "canary-refresh",
+    "canary-client-secret",
+    "canary-state-1",
+    "canary-verifier",
+    "code_challenge=",
+    ENCRYPTION_KEY,
+]
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A process that hides nothing by itself."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret as it is, quoted, in hexadecimal, and in base64 at each of its three alignments."""
+    raw = secret.encode()
+    encoded = {base64.b64encode(b"\0" * shift + raw)[4 if shift else 0 : -4] for shift in range(3)}
+    return {raw, quote(secret, safe="").encode(), raw.hex().encode(), raw.hex().upper().encode(), *encoded}
+
+
+async def fill(store: SQLModelTokenStore) -> None:
+    """One row of every kind, each changed and read again."""
+    await store.open_request(a_request("1"), now=NOW)
+    await store.claim_request("auth-1", now=NOW, until=NOW + minutes(1))
+    await store.grant_request("auth-1", a_grant())
+    grant = await store.save_grant(a_grant())
+    assert grant is not None
+    await store.save_grant(a_grant(), replaces=grant.version)
+    await store.save_client(a_client(), KEY.url)
+    await store.acquire_lease(("refresh", "alice"), now=NOW, duration=minutes(1))
+    await store.count(("step-up", "alice"), now=NOW, window=minutes(1))
+    await store.list_grants("alice")
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
+    """The directory, if we make it, has mode 0700; the database and its journals 0600."""
+    store = SQLModelTokenStore(f"sqlite:///{tmp_path / 'made' / 'logins.db'}", encryption_key=ENCRYPTION_KEY)
+    await fill(store)
+    assert {path.name: mode(path) for path in [tmp_path / "made", *(tmp_path / "made").iterdir()]} == {
+        "made": 0o700,
+        "logins.db": 0o600,
+        "logins.db-wal": 0o600,
+        "logins.db-shm": 0o600,
+    }
+    await store.aclose()
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_what_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    """We do not change the modes of a directory or a database that somebody else made."""
+    (tmp_path / "logins.db").touch(0o660)
+    before = mode(tmp_path)
+    store = SQLModelTokenStore(f"sqlite:///{tmp_path / 'logins.db'}", encryption_key=ENCRYPTION_KEY)
+    await store.save_grant(a_grant())
+    assert (mode(tmp_path), mode(tmp_path / "logins.db")) == (before, 0o660)
+    await store.aclose()
+
+
+async def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
+    """Making a store touches no disk; closing one that was never used neither."""
+    store = SQLModelTokenStore(f"sqlite:///{tmp_path / 'made' / 'logins.db'}", encryption_key=ENCRYPTION_KEY)
+    await store.aclose()
+    assert contents(tmp_path) == {}
+
+
+async def test_no_secret_stands_in_clear(tmp_path: Path) -> None:
+    """In no file, journals included, in none of the usual spellings; what people look for with SQL is there."""
+    store = SQLModelTokenStore(f"sqlite:///{tmp_path / 'logins.db'}", encryption_key=ENCRYPTION_KEY)
+    await fill(store)
+    files = contents(tmp_path)
+    assert "logins.db-wal" in files
+    everything = b"".join(files.values())
+    assert [secret for secret in SECRETS for form in forms(secret) if form in everything] == []
+    assert all(text in everything for text in (b"alice", b"files:write", b"https://mcp.example/mcp", b"https://as.example", b"granted"))
+    await store.aclose()
+
+
+async def test_deleted_rows_are_overwritten(tmp_path: Path) -> None:
+    """A copy of the file made later holds no sealed token of a user who has disconnected."""
+    path = tmp_path / "logins.db"
+    store = SQLModelTokenStore(f"sqlite:///{path}", encryption_key=ENCRYPTION_KEY)
+    for number in range(50):
+        await store.save_grant(a_grant(GrantKey("alice", f"server-{number}", KEY.url)))
+    reader = sqlite3.connect(path)
+    sealed = [row[0].encode() for row in reader.execute("SELECT sealed FROM mcp_oauth_grants")]
+    reader.close()
+    assert len(sealed) == 50
+    for number in range(50):
+        await store.disconnect(GrantKey("alice", f"server-{number}", KEY.url))
+    await store.aclose()
+    assert [record for record in sealed if record[-40:] in path.read_bytes()] == []
+
+
+async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
+    """The file is in write-ahead mode: while another process writes, a grant can be read."""
+    path = tmp_path / "logins.db"
+    store = SQLModelTokenStore(f"sqlite:///{path}?timeout=0", encryption_key=ENCRYPTION_KEY)
+    saved = await store.save_grant(a_grant())
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM mcp_oauth_grants")
+    assert await store.load_grant(KEY) == saved
+    writer.execute("ROLLBACK")
+    writer.close()
+    await store.aclose()
