@@ -1,0 +1,15 @@
+"""Connections to MCP servers. The only door to the MCP session: nothing else opens, shares or closes one.
+
+- `wire`: reading a JSON-RPC message
+- `endpoint`: what goes on every HTTP request to a server, and what its answer's status means
+- `dispatcher`: streamable HTTP, one POST for each request, in the caller's task
+- `questions`: a server's questions to a person, in one form for both eras
+- `session`: negotiating, listing, calling
+- `connection`: one session for each user and server, opened when needed, renewed, closed
+"""
+
+from langchain_mcp_oauth.connections.connection import Connection, Connections
+from langchain_mcp_oauth.connections.endpoint import Unauthorized
+from langchain_mcp_oauth.connections.session import ListedTools, ToolResult
+
+__all__ = ["Connection", "Connections", "ListedTools", "ToolResult", "Unauthorized"]

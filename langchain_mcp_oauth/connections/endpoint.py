@@ -1,0 +1,172 @@
+"""A server's MCP endpoint, as one session uses it: what goes on every HTTP request, and what the answer's status and headers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import httpx2
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from pydantic_core import to_json
+
+from langchain_mcp_oauth.errors import MCPOAuthError, ProtocolError
+from langchain_mcp_oauth.http import place_of, read_body
+from langchain_mcp_oauth.models import BearerChallenge, Grant
+from langchain_mcp_oauth.oauth.answers import is_visible_ascii
+from langchain_mcp_oauth.oauth.challenge import read_challenge
+
+__all__ = ["EVENTS", "JSON", "MAX_JSON", "Endpoint", "Refused", "SessionExpired", "Unauthorized", "media_type"]
+
+MAX_JSON = 4 * 1024 * 1024
+"""Bytes of a JSON answer."""
+
+MAX_REDIRECTS = 5
+"""Of one request, all within the server's origin."""
+
+BACKGROUND = 1.0
+"""Seconds for what nobody waits for: taking leave, and saying that a request is cancelled."""
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+
+_SESSION_ID = "mcp-session-id"
+
+
+class Refused(Exception):
+    """The server has refused a request before it did anything about it. Private: the library's own code decides what comes next."""
+
+
+class Unauthorized(Refused):
+    """401, or 403 `insufficient_scope`.
+
+    Attributes:
+        challenge: What the server asks for.
+        grant: What the request was sent with; None: without a token.
+    """
+
+    def __init__(self, challenge: BearerChallenge, grant: Grant | None) -> None:
+        super().__init__(f"The MCP server answered {challenge.status}.")
+        self.challenge = challenge
+        self.grant = grant
+
+
+class SessionExpired(Refused):
+    """404 to a request of a session: the server does not know it any more (2025-11-25, session management)."""
+
+
+class Endpoint:
+    """One session's way to the server.
+
+    Args:
+        client: From `guarded_client`; shared by everybody.
+        url: As configured. Redirects are followed within its origin, and the bearer token goes no further (R7).
+        headers: The operator's own, for every request.
+        current_grant: Asked when a request starts.
+    """
+
+    def __init__(
+        self, client: httpx2.AsyncClient, url: str, *, headers: Mapping[str, str], current_grant: Callable[[], Grant | None]
+    ) -> None:
+        self.place = place_of(httpx2.URL(url))
+        """The origin, for messages."""
+        self.current_grant = current_grant
+        self._client = client
+        self._url = httpx2.URL(url)
+        self._headers = {name.lower(): value for name, value in headers.items()}
+        self._session_id: str | None = None
+        self._version: dict[str, str] = {}
+
+    async def send(self, method: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx2.Response:
+        """Send one request; the caller reads the answer, whatever its status, and closes it.
+
+        Args:
+            method: `POST`, `GET` or `DELETE`.
+            headers: Of this message, names in lower case. The protocol version among them is remembered for messages without.
+            body: A JSON-RPC message.
+
+        Raises:
+            Unauthorized, SessionExpired: nothing was done.
+            httpx2.TransportError, UnsafeURLError: as `guarded_client`.
+        """
+        self._remember_version(headers)
+        grant = self.current_grant()
+        request = httpx2.Request(method, self._url, headers=self._all_headers(headers, grant), content=body)
+        response = await self._send_once(request)
+        for _ in range(MAX_REDIRECTS):
+            following = self._redirect(response)
+            if following is None:
+                break
+            await response.aclose()
+            response = await self._send_once(following)
+        try:
+            self._check(response, grant)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+    async def post_quietly(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Send what the caller is not to hear of again, neither of trouble nor of a wish for authorization."""
+        with suppress(httpx2.TransportError, MCPOAuthError, Refused):
+            response = await self.send("POST", headers, to_json(message))
+            try:
+                await read_body(response, MAX_JSON)
+            finally:
+                await response.aclose()
+
+    async def close(self) -> None:
+        """End the session at the server, if it gave us one: best effort, at most a second. Never raises, never asks anybody."""
+        if self._session_id is None:
+            return
+        with anyio.move_on_after(BACKGROUND), suppress(httpx2.TransportError, MCPOAuthError, Refused):
+            response = await self.send("DELETE", {})
+            await response.aclose()  # whatever it says: 405 means that this server ends its sessions itself
+        self._session_id = None
+
+    def _remember_version(self, headers: Mapping[str, str]) -> None:
+        if MCP_PROTOCOL_VERSION_HEADER in headers:
+            self._version = {MCP_PROTOCOL_VERSION_HEADER: headers[MCP_PROTOCOL_VERSION_HEADER]}
+
+    def _all_headers(self, headers: Mapping[str, str], grant: Grant | None) -> dict[str, str]:
+        """The operator's headers first: what the protocol and the login set is not theirs to change."""
+        every = {**self._headers, "accept": f"{JSON}, {EVENTS}", "content-type": JSON, **self._session_headers(), **headers}
+        if grant is not None:
+            every["authorization"] = f"Bearer {grant.tokens.access_token.get_secret_value()}"
+        return every
+
+    def _session_headers(self) -> dict[str, str]:
+        return {_SESSION_ID: self._session_id, **self._version} if self._session_id is not None else {}
+
+    async def _send_once(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._client.send(request, stream=True, follow_redirects=False)
+
+    def _redirect(self, response: httpx2.Response) -> httpx2.Request | None:
+        """The same request at another URL of the same origin (307 and 308, RFC 9110 §15.4.8); no other is followed."""
+        following = response.next_request
+        if following is None or response.status_code not in (307, 308) or _origin(following.url) != _origin(self._url):
+            return None
+        return following
+
+    def _check(self, response: httpx2.Response, grant: Grant | None) -> None:
+        challenge = read_challenge(response)
+        if challenge is not None:
+            raise Unauthorized(challenge, grant)
+        if response.status_code == 404 and self._session_id is not None:
+            raise SessionExpired
+        session_id = response.headers.get(_SESSION_ID)
+        if session_id is None or self._session_id is not None:
+            return
+        if not is_visible_ascii(session_id, 1_024):
+            raise ProtocolError(f"{self.place} gave a session id that is not 1 to 1,024 characters of visible ASCII.")
+        self._session_id = session_id
+
+
+def media_type(response: httpx2.Response) -> str:
+    """The content type without its parameters."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port

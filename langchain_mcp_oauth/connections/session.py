@@ -1,0 +1,231 @@
+"""One user's MCP session: which revision the server speaks, its tools, a call. The SDK's `ClientSession` does the typed protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import anyio
+from mcp.client.session import ClientSession, LoggingFnT
+from mcp.shared.dispatcher import ProgressFnT
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    HEADER_MISMATCH,
+    CallToolResult,
+    DiscoverResult,
+    Implementation,
+    InputRequiredResult,
+    InputResponses,
+    PaginatedRequestParams,
+    ServerCapabilities,
+    Tool,
+)
+from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher, ServerTrouble
+from langchain_mcp_oauth.connections.endpoint import Endpoint
+from langchain_mcp_oauth.connections.questions import Question, answer, current_answers, parse_answers, to_input_required
+from langchain_mcp_oauth.errors import ProtocolError
+from langchain_mcp_oauth.http import user_agent
+
+__all__ = ["ListedTools", "Session", "ToolResult"]
+
+MAX_PAGES = 50
+MAX_TOOLS = 1_000
+"""Of one listing; a server that has more is not listed at all, rather than in part."""
+
+MAX_ROUNDS = 10
+"""How often a server may answer one call with "not yet" (2026-07-28: an `InputRequiredResult` without questions)."""
+
+NOT_YET = 0.25
+"""Seconds between those."""
+
+_WRONG_ERA = (MCPError, ProtocolError, ServerTrouble, ValidationError, RuntimeError)
+"""How servers answer the first request of an era that is not theirs. A 401 or 403 is none of these, nor is a broken network."""
+
+ToolResult: TypeAlias = CallToolResult | InputRequiredResult
+_Send: TypeAlias = Callable[..., Awaitable[ToolResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTools:
+    """What a server offers one user. All of it is the server's own word, not to be trusted."""
+
+    tools: tuple[Tool, ...]
+    server_info: Implementation | None = None
+    instructions: str | None = None
+    protocol_version: str | None = None
+
+
+class Session(ClientSession):
+    """The SDK's session, opened and used in the caller's task.
+
+    Args:
+        endpoint: Where it goes, and as whom.
+        asks: Declare to the server that a person can be asked (elicitation).
+        logging_callback: Takes its log messages.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, asks: bool, logging_callback: LoggingFnT | None) -> None:
+        name, _, version = user_agent().partition("/")
+        super().__init__(
+            dispatcher=HttpDispatcher(endpoint),
+            client_info=Implementation(name=name, version=version),
+            elicitation_callback=answer if asks else None,
+            logging_callback=logging_callback,
+        )
+        self._endpoint = endpoint
+        self._asks = asks
+        self._listed: frozenset[str] = frozenset()
+        self._presumed: DiscoverResult | None = None
+        """What we adopted instead of asking."""
+
+    @property
+    def modern(self) -> bool:
+        """Whether the server speaks 2026-07-28 or later: no handshake, every request stands alone."""
+        return self.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    async def open(self, known_version: str | None) -> None:
+        """Find out what the server speaks, as cheaply as possible.
+
+        Args:
+            known_version: What another session has negotiated with this server. A 2026-07-28 server is then not asked again, a 2025-11-25
+                one not probed; a server that has changed since is negotiated with anew.
+
+        Raises:
+            Exception: as `HttpDispatcher.send_raw_request`.
+        """
+        # Entering makes the session hand its callbacks to `HttpDispatcher.run`, which only keeps them. Nothing lives in the session's
+        # task group, so it is left at once, and no task owns the session.
+        async with self:
+            pass
+        if known_version in MODERN_PROTOCOL_VERSIONS:
+            self._presume(known_version)
+            return
+        if known_version is not None and await _works(self.initialize):
+            return
+        if not await _works(self.discover):
+            await self._initialize()
+
+    async def close(self) -> None:
+        """End it at the server: best effort, at most a second. Never raises, never asks anybody."""
+        await self._endpoint.close()
+
+    async def _initialize(self) -> None:
+        try:
+            await self.initialize()
+        except RuntimeError:
+            raise ProtocolError(f"{self._endpoint.place} speaks no revision of MCP that this library knows.") from None
+
+    def _presume(self, version: str) -> None:
+        self._presumed = DiscoverResult(supported_versions=[version], capabilities=ServerCapabilities(), ttl_ms=0, cache_scope="private")
+        self.adopt(self._presumed)
+
+    async def list_all(self) -> ListedTools:
+        """All pages of the tool listing.
+
+        Raises:
+            ProtocolError: more than 50 pages or 1,000 tools.
+        """
+        if self._presumed is not None and self._presumed is self.discover_result:
+            await _works(self._hear_it_out)
+        tools: list[Tool] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
+            tools += page.tools
+            cursor = page.next_cursor
+            if len(tools) > MAX_TOOLS or not cursor:
+                break
+        if cursor or len(tools) > MAX_TOOLS:
+            raise ProtocolError(f"An MCP server lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
+        self._listed = frozenset(tool.name for tool in tools)
+        return ListedTools(tuple(tools), self.server_info, self.instructions, self.protocol_version)
+
+    async def _hear_it_out(self) -> None:
+        """What a server whose revision was known says about itself."""
+        self.adopt(DiscoverResult.model_validate(await self.send_discover(LATEST_MODERN_VERSION)))
+
+    async def call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        on_progress: ProgressFnT | None,
+        input_responses: InputResponses | None,
+        request_state: str | None,
+    ) -> ToolResult:
+        """One tool call, in either era's way of asking a person in between.
+
+        Raises:
+            ProtocolError: the server asks though it was told that nobody answers.
+        """
+        send = partial(self._call, name, arguments, on_progress)
+        result = await (self._call_modern if self.modern else self._call_2025)(send, input_responses, request_state)
+        if isinstance(result, InputRequiredResult) and not self._asks:
+            raise ProtocolError(f"The tool {name!r} asks for a person's input, though it was told that there is nobody.")
+        return result
+
+    async def send_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK's; a result that does not fit the revision is our error."""
+        try:
+            return await super().send_request(*args, **kwargs)
+        except ValidationError:
+            raise ProtocolError(f"{self._endpoint.place} sent a result that does not fit its revision of MCP.") from None
+
+    async def validate_tool_result(self, name: str, result: CallToolResult) -> None:
+        """Check structured content against the listed schema.
+
+        The SDK would list the tools here if it does not know the tool. That would be a surprising request, and its failure would
+        look like the failure of a call that was carried out.
+        """
+        if name not in self._listed:
+            return
+        try:
+            await super().validate_tool_result(name, result)
+        except RuntimeError:
+            raise ProtocolError(f"{self._endpoint.place} sent a result that does not fit the output schema of {name!r}.") from None
+
+    async def _call_modern(self, send: _Send, responses: InputResponses | None, state: str | None) -> ToolResult:
+        for _ in range(MAX_ROUNDS):
+            result = await send(input_responses=responses, request_state=state)
+            if isinstance(result, CallToolResult) or result.input_requests:
+                return result
+            await anyio.sleep(NOT_YET)
+            responses, state = None, result.request_state
+        raise ProtocolError(f"An MCP server put a call off {MAX_ROUNDS} times.")
+
+    async def _call_2025(self, send: _Send, responses: InputResponses | None, state: str | None) -> ToolResult:
+        token = current_answers.set(parse_answers(responses, state))
+        try:
+            return await send()
+        except Question as question:
+            return question.request
+        except MCPError as error:
+            required = to_input_required(error)
+            if required is None or not self._asks:
+                raise
+            return required
+        finally:
+            current_answers.reset(token)
+
+    async def _call(self, name: str, arguments: dict[str, Any], on_progress: ProgressFnT | None, **answers: Any) -> ToolResult:
+        """A call that is refused because its headers do not fit the tool's schema is made again, with the schema (2026-07-28)."""
+        send = partial(self.call_tool, name, arguments, progress_callback=on_progress, allow_input_required=True, **answers)
+        try:
+            return await send()
+        except MCPError as error:
+            if error.code != HEADER_MISMATCH:
+                raise
+        await self.list_all()
+        return await send()
+
+
+async def _works(attempt: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await attempt()
+    except _WRONG_ERA:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""JSON-RPC messages as MCP puts them on the wire: the rules for reading one. No IO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from mcp.shared.exceptions import MCPError
+from mcp.types import ErrorData
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from langchain_mcp_oauth.errors import ProtocolError
+
+__all__ = ["answers", "parse_message", "read_error", "read_result"]
+
+RESULT_TYPES = frozenset({"complete", "input_required"})
+"""What a result can be (2026-07-28, basic protocol). One without a type is complete, one of another type is invalid."""
+
+
+def parse_message(text: str | bytes, place: str, secrets: Sequence[str] = ()) -> dict[str, Any]:
+    """One JSON-RPC message.
+
+    Args:
+        text: What the server sent.
+        place: The server's origin, for the error.
+        secrets: Replaced by `[redacted]` wherever the message repeats them: a server may echo the token it was sent.
+
+    Raises:
+        ProtocolError: it is not a JSON object, or nested too deep to be read.
+    """
+    try:
+        message = from_json(text)
+    except ValueError:
+        raise ProtocolError(f"{place} sent something that is not JSON, or nested too deep.") from None
+    if not isinstance(message, dict):
+        raise ProtocolError(f"{place} sent JSON that is not an MCP message.")
+    echoed = [secret for secret in secrets if _holds(text, secret)]
+    return cast("dict[str, Any]", _redact(message, echoed)) if echoed else message
+
+
+def answers(message: dict[str, Any], request_id: int) -> bool:
+    """Whether this is the answer to that request (JSON-RPC 2.0 §5).
+
+    An id that comes back as text counts; so does an error without id, from a server that refused before it read the request.
+    """
+    if "method" in message:
+        return False
+    answered = message.get("id")
+    return str(answered) == str(request_id) or (answered is None and "error" in message)
+
+
+def read_result(message: dict[str, Any], place: str, *, modern: bool) -> dict[str, Any]:
+    """The result in an answer.
+
+    Args:
+        message: An answer.
+        place: The server's origin, for the error.
+        modern: Whether the request was made by revision 2026-07-28 or later.
+
+    Raises:
+        MCPError: the answer is an error of the server's.
+        ProtocolError: it is neither, or a result of a type that does not exist.
+    """
+    error = read_error(message)
+    if error is not None:
+        raise error
+    result = message.get("result")
+    if not isinstance(result, dict):
+        raise ProtocolError(f"{place} sent an answer with neither a result nor an error.")
+    if modern and result.setdefault("resultType", "complete") not in RESULT_TYPES:
+        raise ProtocolError(f"{place} sent a result of a type that MCP does not have.")
+    return result
+
+
+def read_error(message: dict[str, Any]) -> MCPError | None:
+    """The JSON-RPC error in a message (§5.1), if there is a well-formed one."""
+    try:
+        return MCPError.from_error_data(ErrorData.model_validate(message.get("error")))
+    except ValidationError:
+        return None
+
+
+def _holds(text: str | bytes, secret: str) -> bool:
+    return secret.encode() in text if isinstance(text, bytes) else secret in text
+
+
+def _redact(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "[redacted]")
+        return value
+    if isinstance(value, dict):
+        return {_redact(name, secrets): _redact(member, secrets) for name, member in value.items()}
+    return [_redact(item, secrets) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,93 @@
+"""The one client through which everything leaves the process."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
+
+import httpcore2
+import httpx2
+
+from langchain_mcp_oauth.errors import ProtocolError, UnsafeURLError
+from langchain_mcp_oauth.http.guard import GuardedBackend, Resolver, check_scheme, resolve
+from langchain_mcp_oauth.http.pool import ConnectionPool
+from langchain_mcp_oauth.oauth.urls import DEFAULT_PORTS
+
+__all__ = ["GuardedTransport", "guarded_client", "user_agent"]
+
+KEEP_ALIVE = 300.0
+"""Seconds an idle connection is kept: a model's turn and a person's login are longer than the usual five."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a name's resolution, its addresses together, and again for the TLS handshake."""
+
+
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's own transport over our network backend and pool.
+
+    It sends only to public addresses and to `allowed_hosts` (exact `host:port`), by https except on allowed loopback, asks for bodies
+    without compression and refuses others, so that a size limit counts what arrives.
+
+    Raises:
+        UnsafeURLError: the URL or its address is refused; nothing was sent.
+        ProtocolError: the server compressed its answer though it was asked not to.
+    """
+
+    def __init__(self, *, allowed_hosts: frozenset[str], resolver: Resolver, ssl_context: ssl.SSLContext) -> None:
+        super().__init__(verify=ssl_context, trust_env=False)
+        self._allowed_hosts = frozenset(entry.lower() for entry in allowed_hosts)
+        backend = GuardedBackend(self._allowed_hosts, resolver)
+
+        def connect(origin: httpcore2.Origin) -> httpcore2.AsyncHTTPConnection:
+            return httpcore2.AsyncHTTPConnection(origin, ssl_context, keepalive_expiry=KEEP_ALIVE, network_backend=backend)
+
+        # httpx2 offers no argument for its pool. The transport is still httpx2's, so that tools which patch it go on working.
+        self._pool = ConnectionPool(connect)  # type: ignore[assignment]
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request; no redirect is followed."""
+        url = request.url
+        check_scheme(url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme, 0), self._allowed_hosts)
+        if url.userinfo:
+            raise UnsafeURLError(f"A URL of {url.host} is not contacted: it holds a user or password.")
+        request.headers["Accept-Encoding"] = "identity"
+        request.headers.setdefault("User-Agent", user_agent())
+        response = await super().handle_async_request(request)
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            await response.aclose()
+            raise ProtocolError(f"{url.host} compressed its answer, though it was asked not to.")
+        return response
+
+
+def guarded_client(
+    *, allowed_hosts: frozenset[str] = frozenset(), resolver: Resolver = resolve, ssl_context: ssl.SSLContext | None = None
+) -> httpx2.AsyncClient:
+    """A client for one event loop, to be shared by all users and servers, and closed by its maker.
+
+    It keeps no cookies, follows no redirects, reads no proxy settings from the environment, and keeps idle connections for five minutes.
+    Connecting takes at most 10 s; reading has no limit of its own: whoever sends sets a deadline (`drive`, `Connections`).
+
+    Args:
+        allowed_hosts: What may be contacted besides the public internet, each an exact `host:port`, e.g. `127.0.0.1:8123`.
+        resolver: Host and port to numeric addresses.
+        ssl_context: For trust anchors of your own. Default: the system's (or `SSL_CERT_FILE`), loaded once for the process.
+    """
+    return httpx2.AsyncClient(
+        transport=GuardedTransport(allowed_hosts=allowed_hosts, resolver=resolver, ssl_context=ssl_context or _tls()),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
+        trust_env=False,
+    )
+
+
+@cache
+def user_agent() -> str:
+    """`langchain-mcp-oauth/<version>`."""
+    return f"langchain-mcp-oauth/{version('langchain-mcp-oauth')}"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
