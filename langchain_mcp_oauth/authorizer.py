@@ -1,0 +1,267 @@
+"""The service: a usable token for this user at this server, or a URL for a person. Knows nothing of LangChain or MCP sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from langchain_mcp_oauth.authorizing import Authorizing, CompletedAuthorization, Need, step_up_counter
+from langchain_mcp_oauth.errors import (
+    AuthRequired,
+    ConfigurationError,
+    ConnectionFailed,
+    ScopeNotGrantedError,
+    TokenRejectedError,
+    UnknownServerError,
+)
+from langchain_mcp_oauth.grant_cache import GrantCache
+from langchain_mcp_oauth.models import (
+    AuthorizationRequest,
+    BearerChallenge,
+    ClientRegistration,
+    Grant,
+    GrantKey,
+)
+from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, next_step, step_up_scopes
+from langchain_mcp_oauth.refreshing import Drive, Refresher, give_back
+from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["Authorizer", "Refusal", "ServerStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An MCP server's refusal in this call: the challenge, and the grant whose token it refused (None: an anonymous request)."""
+
+    challenge: BearerChallenge
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What is known of one user's login at one server, without asking it."""
+
+    server: str
+    connected: bool
+    """There is a login that can be used or refreshed."""
+    issuer: str | None = None
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    """Of the access token; it is refreshed silently where the server gave a refresh token."""
+    refreshable: bool = False
+
+
+class Authorizer:
+    """Decides by `oauth.decisions.next_step` and does what it says.
+
+    Args:
+        servers: The configured servers by name.
+        store: Where the truth is.
+        drive: Does the IO of one OAuth conversation.
+        redirect_uri: Where a browser comes back to; None until an authorization is needed is an error then.
+        request_lifetime: How long a person has for one URL.
+        start_url: Where the application's start links live; None puts the authorization server's own URL into `AuthRequired`.
+        now, sleep, random: The clock (aware UTC), the pause between two looks at another process's work, and a source of
+            URL-safe text made of that many random bytes.
+    """
+
+    def __init__(
+        self,
+        servers: Mapping[str, MCPServer],
+        store: TokenStore,
+        drive: Drive,
+        *,
+        redirect_uri: str | None,
+        request_lifetime: timedelta,
+        start_url: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[int], str] = secrets.token_urlsafe,
+    ) -> None:
+        self.servers = servers
+        self.store = store
+        self._drive = drive
+        self._redirect_uri = redirect_uri
+        self._start_url = start_url
+        self._now = now
+        self._cache = GrantCache()
+        self._refresher = Refresher(store, drive, now=now, sleep=sleep, with_secret=self._with_secret)
+        self._authorizing = Authorizing(
+            store,
+            drive,
+            redirect_uri=self._required_redirect_uri,
+            lifetime=request_lifetime,
+            now=now,
+            sleep=sleep,
+            random=random,
+            with_secret=self._with_secret,
+        )
+
+    def key(self, user_id: str, server: str) -> GrantKey:
+        """Whose account at which server.
+
+        Raises:
+            UnknownServerError, ConfigurationError: no such server; a user id that cannot be one.
+        """
+        if server not in self.servers:
+            raise UnknownServerError(server, self.servers)
+        if not isinstance(user_id, str) or not 0 < len(user_id) <= 255 or "\0" in user_id:
+            raise ConfigurationError("A user_id must be a string of 1 to 255 characters without NUL.")
+        return GrantKey(user_id, server, self.servers[server].url)
+
+    async def acquire(self, key: GrantKey, refusal: Refusal | None = None, *, recovered: bool = False) -> Grant | None:
+        """A grant to make the next request with, or None to make it anonymously.
+
+        Args:
+            key: Whose account at which server.
+            refusal: What the server answered to the last request of this call, if it refused it.
+            recovered: Whether a new token was already found after a 401 in this call.
+
+        Raises:
+            AuthRequired: only a person can help. Nothing is held open meanwhile.
+            TokenRejectedError, ScopeNotGrantedError: nobody can.
+            ConnectionFailed, DiscoveryError, RegistrationError, StoreError: it could not be found out. Nothing was lost.
+        """
+        grant = await self._load(key, fresh=refusal is not None)
+        challenge = refusal.challenge if refusal and _same(refusal.grant, grant) else None
+        answered = await self._answered(grant, challenge)
+        server = self.servers[key.server]
+        step = next_step(
+            grant,
+            challenge,
+            self._now(),
+            recovered=recovered,
+            answered=answered,
+            start_with_login=server.start == "login",
+            ceiling=server.scopes,
+        )
+        match step:
+            case Use(usable):
+                return usable
+            case Refresh(stale):
+                return await self._refresh(stale, refused=challenge is not None)
+            case Authorize(reason, scopes):
+                raise await self._auth_required(Need(key, reason, scopes, refusal.challenge if refusal else None, grant))
+            case GiveUp(code, scopes):
+                raise _given_up(code, key, scopes)
+            case _:
+                assert_never(step)
+
+    async def accepted(self, grant: Grant | None) -> None:
+        """Remember that the server accepted this login; a 401 later means that it ended, not that it never worked."""
+        if grant is not None and not grant.accepted:
+            await self.store.mark_accepted(grant.key, grant.version)
+            self._cache.put(replace(grant, accepted=True))
+
+    async def complete(self, callback_url: str, user_id: str) -> CompletedAuthorization:
+        """See `Authorizing.complete`."""
+        completed = await self._authorizing.complete(callback_url, user_id)
+        self._cache.drop(self.key(user_id, completed.server))
+        return completed
+
+    async def disconnect(self, key: GrantKey) -> bool:
+        """Forget the login here and now, void its open requests, then revoke its tokens at the issuer. True if that was possible."""
+        self._cache.drop(key)
+        grant = await self.store.disconnect(key)
+        if grant is None:
+            return False
+        return await give_back(self._drive, replace(grant, client=self._with_secret(key, grant.client)))
+
+    async def status(self, user_id: str) -> dict[str, ServerStatus]:
+        """Every configured server's status for this user, from the store alone."""
+        grants = {grant.key: grant for grant in await self.store.list_grants(user_id)}
+        return {name: _status(name, grants.get(self.key(user_id, name)), self._now()) for name in self.servers}
+
+    async def _refresh(self, stale: Grant, *, refused: bool) -> Grant:
+        try:
+            outcome = await self._refresher.refresh(stale)
+        except ConnectionFailed:
+            if not refused and self._now() < stale.tokens.expires_at:  # refreshing early failed; the token is still good
+                return stale
+            raise
+        if isinstance(outcome, Grant):
+            return self._cache.put(outcome)
+        self._cache.drop(stale.key)
+        scopes = stale.scopes_requested or stale.tokens.scopes
+        raise await self._auth_required(Need(stale.key, outcome, scopes, None, stale))
+
+    async def _auth_required(self, need: Need) -> AuthRequired:
+        request = await self._authorizing.request(self.servers[need.key.server], need)
+        return self._event(request)
+
+    def _event(self, request: AuthorizationRequest) -> AuthRequired:
+        url = f"{self._start_url.rstrip('/')}/{request.auth_id}" if self._start_url else request.authorization_url.get_secret_value()
+        return AuthRequired(
+            authorization_url=url,
+            server=request.key.server,
+            resource=request.resource,
+            issuer=request.issuer,
+            scopes=request.scopes,
+            reason=request.reason.value,
+            auth_id=request.auth_id,
+            expires_at=request.expires_at,
+            complete=lambda callback_url: self.complete(callback_url, request.key.user_id),
+        )
+
+    async def _answered(self, grant: Grant | None, challenge: BearerChallenge | None) -> int:
+        if grant is None or challenge is None or not challenge.insufficient_scope:
+            return 0
+        scopes = step_up_scopes(grant, challenge, self.servers[grant.key.server].scopes)
+        return await self.store.counted(step_up_counter(grant.key, scopes), now=self._now())
+
+    async def _load(self, key: GrantKey, *, fresh: bool) -> Grant | None:
+        if not fresh and (recent := self._cache.get(key)) is not None:
+            return recent
+        self._cache.drop(key)
+        grant = await self.store.load_grant(key)
+        return self._cache.put(grant) if grant is not None else None
+
+    def _required_redirect_uri(self) -> str:
+        if self._redirect_uri is None:
+            raise ConfigurationError(
+                "A login is needed but there is no redirect_uri for the browser to come back to. "
+                "Give MCPOAuthToolkit a redirect_uri, or on_auth_required=LoopbackBrowser() in a script."
+            )
+        return self._redirect_uri
+
+    def _with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
+        """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""
+        server = self.servers.get(key.server)
+        if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
+            return client
+        return replace(client, client_secret=server.client_secret)
+
+
+def _same(one: Grant | None, other: Grant | None) -> bool:
+    return (one.version if one else None) == (other.version if other else None)
+
+
+def _status(name: str, grant: Grant | None, now: datetime) -> ServerStatus:
+    if grant is None:
+        return ServerStatus(name, connected=False)
+    refreshable = grant.tokens.refresh_token is not None
+    return ServerStatus(
+        name,
+        connected=refreshable or now < grant.tokens.expires_at,
+        issuer=grant.issuer,
+        scopes=grant.tokens.scopes,
+        expires_at=grant.tokens.expires_at,
+        refreshable=refreshable,
+    )
+
+
+def _given_up(code: str, key: GrantKey, scopes: tuple[str, ...]) -> TokenRejectedError | ScopeNotGrantedError:
+    if code == "token_rejected":
+        return TokenRejectedError(
+            f"{key.server!r} refuses a token that its own authorization server has just issued for it; logging in again would not "
+            "help. Ask who runs the server whether it accepts tokens of that issuer for this resource."
+        )
+    return ScopeNotGrantedError(
+        f"{key.server!r} needs more than was granted ({' '.join(scopes) or 'it does not say what'}), and asking again has not "
+        "helped, or `MCPServer.scopes` does not allow it. Ask who runs the server to grant it, or go on without this tool."
+    )

@@ -1,0 +1,247 @@
+"""A person's authorization: one open request for everybody who needs it, and one redemption of its answer.
+
+The row is written before the URL leaves (RFC 9700 §2.1.1 needs verifier and state to be ours alone), with everything the callback will
+need: the callback may come to another process, after a restart, and does no discovery of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+
+from langchain_mcp_oauth.errors import (
+    AuthorizationDenied,
+    CallbackError,
+    RequestExpiredError,
+    RequestUsedError,
+    TokenEndpointError,
+    UnknownStateError,
+    WrongUserError,
+)
+from langchain_mcp_oauth.leases import EXCHANGE_SECONDS, under_lease
+from langchain_mcp_oauth.models import (
+    AuthorizationRequest,
+    BearerChallenge,
+    ClientRegistration,
+    Grant,
+    GrantKey,
+    Reason,
+    RequestStatus,
+)
+from langchain_mcp_oauth.oauth.authorization import build_authorization_request, check_issuer, choose_scopes, parse_callback
+from langchain_mcp_oauth.oauth.discovery import Discovery, discover
+from langchain_mcp_oauth.oauth.registration import choose_client, register
+from langchain_mcp_oauth.oauth.tokens import exchange
+from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, Drive, give_back
+from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.single_flight import SingleFlight
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["Authorizing", "CompletedAuthorization", "Need", "step_up_counter"]
+
+logger = logging.getLogger(__name__)
+
+CLAIM = timedelta(seconds=EXCHANGE_SECONDS + 5)
+"""How long a redemption may take before its process counts as dead and the same answer may be tried again."""
+
+COOL_DOWN = timedelta(minutes=10)
+"""How long a person's answers to a step-up are remembered; see `decisions.STEP_UP_LIMIT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a person is to be asked for, and why."""
+
+    key: GrantKey
+    reason: Reason
+    scopes: tuple[str, ...] = ()
+    challenge: BearerChallenge | None = None
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedAuthorization:
+    """What a finished authorization brought."""
+
+    server: str
+    scopes: tuple[str, ...]
+    missing_scopes: tuple[str, ...]
+    """Asked for and not granted; the login works all the same, for what was granted."""
+
+
+class Authorizing:
+    """Opens and completes authorization requests."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        drive: Drive,
+        *,
+        redirect_uri: Callable[[], str],
+        lifetime: timedelta,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]],
+        random: Callable[[int], str],
+        with_secret: Callable[[GrantKey, ClientRegistration], ClientRegistration],
+    ) -> None:
+        self._store = store
+        self._drive = drive
+        self._redirect_uri = redirect_uri
+        self._lifetime = lifetime
+        self._now = now
+        self._sleep = sleep
+        self._random = random
+        self._with_secret = with_secret
+        self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...]], AuthorizationRequest] = SingleFlight()
+
+    # Asking -----------------------------------------------------------------------------------------------------------------
+
+    async def request(self, server: MCPServer, need: Need) -> AuthorizationRequest:
+        """The one open request of this user and server that covers the need, opened if there is none.
+
+        Asked fifty times at once, in several processes, it is discovered, registered and opened once, and all get the same URL.
+        """
+        return await self._flights.run((need.key, need.reason, need.scopes), lambda: self._request_alone(server, need))
+
+    async def _request_alone(self, server: MCPServer, need: Need) -> AuthorizationRequest:
+        async def joinable() -> AuthorizationRequest | None:
+            request = await self._store.find_open_request(need.key, now=self._now())
+            return request if request is not None and _serves(request, need, self._redirect_uri()) else None
+
+        return await under_lease(
+            self._store,
+            ("authorize", need.key.user_id, need.key.server, need.key.url),
+            settled=joinable,
+            work=lambda _lease: self._open(server, need),
+            now=self._now,
+            sleep=self._sleep,
+        )
+
+    async def _open(self, server: MCPServer, need: Need) -> AuthorizationRequest:
+        discovery = await self._drive(discover(server, need.challenge))
+        moved = need.grant is not None and need.grant.issuer != discovery.issuer
+        scopes = choose_scopes(server, discovery, need.scopes)
+        request = build_authorization_request(
+            key=need.key,
+            reason=Reason.ISSUER_CHANGED if moved else need.reason,
+            discovery=discovery,
+            client=await self._client(server, need.key, discovery, scopes),
+            scopes=scopes,
+            redirect_uri=self._redirect_uri(),
+            now=self._now(),
+            lifetime=self._lifetime,
+            random=self._random,
+        )
+        return await self._store.open_request(request, now=self._now())
+
+    async def _client(self, server: MCPServer, key: GrantKey, discovery: Discovery, scopes: tuple[str, ...]) -> ClientRegistration:
+        redirect_uri = self._redirect_uri()
+        known = await self._store.load_client(discovery.issuer, redirect_uri, key.url)
+        client = choose_client(discovery, server, redirect_uri, known, self._now())
+        if client is None:
+            client = await self._drive(register(discovery, redirect_uri, scopes, self._now()))
+            await self._store.save_client(client, key.url)
+        return client
+
+    # Answering --------------------------------------------------------------------------------------------------------------
+
+    async def complete(self, callback_url: str, user_id: str) -> CompletedAuthorization:
+        """Redeem the answer that came back, once. Nothing that fails before the state, user and issuer are checked changes anything.
+
+        Raises:
+            CallbackError: malformed, unknown, expired, used, another user's, or from another authorization server.
+            AuthorizationDenied: the person, or the server, refused; the request is closed.
+            TokenEndpointError: the server refused the code; the request is closed.
+            ConnectionFailed: the token endpoint is down; the same callback may be tried again (after `CLAIM` at the latest).
+        """
+        callback = parse_callback(callback_url)
+        request = await self._store.load_request_by_state(callback.state)
+        if request is None:
+            raise UnknownStateError("No authorization was asked for with this answer's state, or it is long over. Start again.")
+        if request.key.user_id != user_id:
+            raise WrongUserError("This authorization was asked for by another user; sign in as that user, or start your own.")
+        check_issuer(callback, request)
+        if callback.code is None:
+            raise await self._denied(request, callback.error)
+        return await self._redeem_once(request, callback.code)
+
+    async def _denied(self, request: AuthorizationRequest, error: str | None) -> AuthorizationDenied | CallbackError:
+        if not await self._store.close_request(request.auth_id, RequestStatus.DENIED):
+            return _already_used(request)
+        await self._answered(request)
+        message = f"The authorization for {request.key.server!r} was refused at {request.issuer} ({error or 'no reason given'})."
+        return AuthorizationDenied(message, oauth_error=error)
+
+    async def _redeem_once(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
+        """Exchange the code if this process gets the claim; else wait for the one that has it."""
+        while True:
+            now = self._now()
+            if await self._store.claim_request(request.auth_id, now=now, until=now + CLAIM):
+                return await self._redeem(request, code)
+            current = await self._store.load_request(request.auth_id)
+            if current is None or current.status is not RequestStatus.REDEEMING:
+                return await self._outcome(current or request)
+            await self._sleep(0.1)
+
+    async def _outcome(self, request: AuthorizationRequest) -> CompletedAuthorization:
+        if request.status is RequestStatus.PENDING:
+            raise RequestExpiredError(f"The answer for {request.key.server!r} came too late. Start again for a new URL.")
+        grant = await self._store.load_grant(request.key)
+        if request.status is not RequestStatus.GRANTED or grant is None:
+            raise _already_used(request)
+        return _completed(request, grant)
+
+    async def _redeem(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
+        sendable = replace(request, client=self._with_secret(request.key, request.client))
+        try:
+            tokens = await self._drive(exchange(sendable, code, self._now()))
+        except TokenEndpointError as refusal:
+            await self._store.close_request(request.auth_id, RequestStatus.FAILED)
+            if refusal.oauth_error in CLIENT_REJECTED:
+                await self._store.delete_client(request.client, request.key.url)
+            raise
+        grant = Grant(
+            key=request.key,
+            issuer=request.issuer,
+            resource=request.resource,
+            token_endpoint=request.token_endpoint,
+            revocation_endpoint=request.revocation_endpoint,
+            client=request.client,
+            tokens=tokens,
+            scopes_requested=request.scopes,
+        )
+        saved = await self._store.grant_request(request.auth_id, grant)
+        if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
+            await give_back(self._drive, replace(grant, client=sendable.client))
+            raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")
+        await self._answered(request)
+        return _completed(request, saved)
+
+    async def _answered(self, request: AuthorizationRequest) -> None:
+        if request.reason is Reason.STEP_UP:
+            await self._store.count(step_up_counter(request.key, request.scopes), now=self._now(), window=COOL_DOWN)
+
+
+def step_up_counter(key: GrantKey, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    """The counter of a person's answers to requests for these scopes. `offline_access` is ours, not the server's (SEP-2207)."""
+    return ("step_up", key.user_id, key.server, key.url, *sorted(set(scopes) - {"offline_access"}))
+
+
+def _serves(request: AuthorizationRequest, need: Need, redirect_uri: str) -> bool:
+    """Whether an open request is good enough for a need. After a rejected client, only one made since is."""
+    fresh_client = need.reason is not Reason.CLIENT_REJECTED or request.reason is Reason.CLIENT_REJECTED
+    return fresh_client and request.redirect_uri == redirect_uri and set(need.scopes) <= set(request.scopes)
+
+
+def _already_used(request: AuthorizationRequest) -> RequestUsedError:
+    return RequestUsedError(f"This answer for {request.key.server!r} was already used, or replaced by a newer request. Start again.")
+
+
+def _completed(request: AuthorizationRequest, grant: Grant) -> CompletedAuthorization:
+    granted = grant.tokens.scopes
+    missing = tuple(scope for scope in request.scopes if scope not in granted)
+    return CompletedAuthorization(request.key.server, granted, missing)

@@ -1,0 +1,120 @@
+"""A stale grant becomes a fresh one, exactly once over all tasks, processes and machines, and nobody is asked.
+
+Within a process one flight per grant; between processes a lease in the store. Whoever gets the lease reads the grant again *inside* it,
+so a refresh token that somebody else has already used up is never sent (RFC 9700 §4.14: reuse may revoke the whole family).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from langchain_mcp_oauth.errors import ConnectionFailed, TokenEndpointError
+from langchain_mcp_oauth.leases import EXCHANGE_SECONDS, under_lease
+from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey, Lease, Reason, TokenSet
+from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.tokens import refresh, revoke
+from langchain_mcp_oauth.single_flight import SingleFlight
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["CLIENT_REJECTED", "Drive", "Refresher", "give_back"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+CLIENT_REJECTED = frozenset({"invalid_client", "unauthorized_client"})
+"""The token endpoint does not know our client (RFC 6749 §5.2): only then is a registration forgotten."""
+
+
+class Drive(Protocol):
+    """Does the IO of an OAuth conversation, within `EXCHANGE_SECONDS`; see `http.drive`."""
+
+    def __call__(self, flow: Flow[T], /) -> Awaitable[T]: ...
+
+
+class Refresher:
+    """Refreshes grants. Holds no tokens; the store does."""
+
+    def __init__(
+        self,
+        store: TokenStore,
+        drive: Drive,
+        *,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]],
+        with_secret: Callable[[GrantKey, ClientRegistration], ClientRegistration],
+    ) -> None:
+        self._store = store
+        self._drive = drive
+        self._now = now
+        self._sleep = sleep
+        self._with_secret = with_secret
+        self._flights: SingleFlight[GrantKey, Grant | Reason] = SingleFlight()
+
+    async def refresh(self, stale: Grant) -> Grant | Reason:
+        """The grant that took the place of `stale`, or why only a person can help: `expired` or `client_rejected`.
+
+        Raises:
+            ConnectionFailed: the token endpoint is down, or another process holds the lease and does not finish. The grant is kept.
+            StoreError: as the store.
+        """
+        return await self._flights.run(stale.key, lambda: self._refresh_alone(stale))
+
+    async def _refresh_alone(self, stale: Grant) -> Grant | Reason:
+        async def replaced() -> Grant | Reason | None:
+            current = await self._store.load_grant(stale.key)
+            if current is None:
+                return Reason.EXPIRED
+            return current if current.version != stale.version else None
+
+        return await under_lease(
+            self._store,
+            ("refresh", stale.key.user_id, stale.key.server, stale.key.url),
+            settled=replaced,
+            work=lambda lease: self._redeem(stale, lease),
+            now=self._now,
+            sleep=self._sleep,
+        )
+
+    async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
+        if self._now() + timedelta(seconds=EXCHANGE_SECONDS) > lease.until:  # we slept; somebody else may be at it
+            raise ConnectionFailed(f"Refreshing the login of {grant.key.server!r} was held up; make the call again.")
+        try:
+            tokens = await self._drive(refresh(self._sendable(grant), self._now()))
+        except TokenEndpointError as refusal:
+            return await self._refused(grant, refusal)
+        saved = await self._store.save_grant(replace(grant, tokens=tokens), replaces=grant.version)
+        return saved or await self._overtaken(grant, tokens)
+
+    async def _refused(self, grant: Grant, refusal: TokenEndpointError) -> Grant | Reason:
+        """Forget only what is certainly dead, and only if nobody has replaced it meanwhile."""
+        logger.info("%s refused to refresh the login of %r: %s", grant.issuer, grant.key.server, refusal.oauth_error)
+        if refusal.oauth_error in CLIENT_REJECTED:
+            await self._store.delete_client(grant.client, grant.key.url)
+            return Reason.CLIENT_REJECTED
+        if refusal.oauth_error == "invalid_grant":
+            await self._store.delete_grant(grant.key, grant.version)
+        current = await self._store.load_grant(grant.key)
+        return current if current is not None and current.version != grant.version else Reason.EXPIRED
+
+    async def _overtaken(self, grant: Grant, tokens: TokenSet) -> Grant | Reason:
+        """A newer login, or a disconnect, came while we refreshed: theirs counts, ours is given back (RFC 7009)."""
+        await give_back(self._drive, self._sendable(replace(grant, tokens=tokens)))
+        return await self._store.load_grant(grant.key) or Reason.EXPIRED
+
+    def _sendable(self, grant: Grant) -> Grant:
+        return replace(grant, client=self._with_secret(grant.key, grant.client))
+
+
+async def give_back(drive: Drive, grant: Grant) -> bool:
+    """Revoke a grant's tokens where the server offers it. False, and a log line, if it could not be done; never an error."""
+    try:
+        await drive(revoke(grant))
+    except Exception as error:  # noqa: BLE001 - local deletion has happened; the remote one is a courtesy
+        logger.warning("Could not revoke a token at %s: %s", grant.issuer, type(error).__name__)
+        return False
+    return grant.revocation_endpoint is not None

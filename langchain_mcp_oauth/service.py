@@ -1,0 +1,118 @@
+"""Calls to MCP servers as a user: the store, the authorizer and the connections put together, without any LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import httpx2
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolResult
+
+from langchain_mcp_oauth.authorizer import Authorizer, Refusal
+from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
+from langchain_mcp_oauth.errors import ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.http import drive, guarded_client
+from langchain_mcp_oauth.loops import LoopLocal
+from langchain_mcp_oauth.models import Grant, GrantKey
+from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
+from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["Service"]
+
+T = TypeVar("T")
+
+ROUNDS = 5
+"""Requests one call makes before it gives up on a server that refuses every token it is shown: one for each thing that can be new."""
+
+
+class Service:
+    """Everything that toolkits made from each other by `for_user` share. Usable from any event loop."""
+
+    def __init__(
+        self,
+        servers: dict[str, MCPServer],
+        store: TokenStore,
+        *,
+        redirect_uri: str | None,
+        start_url: str | None,
+        allowed_private_hosts: frozenset[str],
+        timeout: float,
+        request_lifetime: timedelta,
+    ) -> None:
+        allowed = allowed_private_hosts | _own_loopback_hosts(servers)
+
+        def connect() -> tuple[httpx2.AsyncClient, Connections]:
+            client = guarded_client(allowed_hosts=allowed)
+            return client, Connections(client, servers, timeout=timeout)
+
+        self.store = store
+        self._loops = LoopLocal(connect, _close)
+        self.authorizer = Authorizer(
+            servers, store, self._drive, redirect_uri=redirect_uri, start_url=start_url, request_lifetime=request_lifetime
+        )
+
+    @property
+    def servers(self) -> dict[str, MCPServer]:
+        """The configured servers by name."""
+        return dict(self.authorizer.servers)
+
+    async def list_tools(self, user_id: str, server: str) -> ListedTools:
+        """All tools that this user has there. Raises `AuthRequired`, and what `Connection.list_tools` raises."""
+        return await self._as_user(self.authorizer.key(user_id, server), lambda connection, grant: connection.list_tools(grant))
+
+    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""
+        key = self.authorizer.key(user_id, server)
+        result = await self._as_user(key, lambda connection, grant: connection.call_tool(grant, tool, arguments))
+        assert isinstance(result, CallToolResult), "nobody told the server that it may ask questions"
+        return result
+
+    async def disconnect(self, user_id: str, server: str) -> bool:
+        """Forget the login, revoke it, close its sessions. True if the issuer was told."""
+        key = self.authorizer.key(user_id, server)
+        revoked = await self.authorizer.disconnect(key)
+        await self._loops.on_each(lambda parts: parts[1].close(key))
+        return revoked
+
+    async def aclose(self) -> None:
+        """Close every session and connection; the store is its owner's."""
+        await self._loops.aclose()
+
+    async def _as_user(self, key: GrantKey, operation: Callable[[Connection, Grant | None], Awaitable[T]]) -> T:
+        """Do it with the best grant there is; when the server refuses it, with the next; until only a person can help."""
+        refusal: Refusal | None = None
+        recovered = False
+        for _ in range(ROUNDS):
+            grant = await self.authorizer.acquire(key, refusal, recovered=recovered)
+            recovered = recovered or (refusal is not None and refusal.challenge.status == 401 and refusal.grant is not None)
+            _, connections = self._loops.get()
+            try:
+                result = await operation(connections.get(key), grant)
+            except Unauthorized as refused:
+                refusal = Refusal(refused.challenge, refused.grant)
+                continue
+            except MCPError as error:
+                raise ProtocolError(f"{key.server!r} answered with the JSON-RPC error {error.code}; its text is its own.") from None
+            await self.authorizer.accepted(grant)
+            return result
+        raise TokenRejectedError(f"{key.server!r} refused {ROUNDS} requests in a row, each with another token. Try again later.")
+
+    async def _drive(self, flow: Flow[T], /) -> T:
+        client, _ = self._loops.get()
+        return await drive(flow, client)
+
+
+async def _close(parts: tuple[httpx2.AsyncClient, Connections]) -> None:
+    client, connections = parts
+    await connections.aclose()
+    await client.aclose()
+
+
+def _own_loopback_hosts(servers: dict[str, MCPServer]) -> frozenset[str]:
+    """A configured server on loopback needs no permission (development); nothing that the network names gets one."""
+    origins = [origin(server.url) for server in servers.values()]
+    return frozenset(f"{host}:{port}" for _, host, port in origins if is_loopback_host(host))
