@@ -1,0 +1,131 @@
+"""How a call asks a person: make the attempt; when it needs somebody, everything is closed by then; ask; make it again.
+
+The conversation is a generator of awaitables, so that the same code runs in async calls (`adrive`) and in sync ones, where awaitables go
+to the library's own event loop while `interrupt()` stays on the caller's frame and thread (`drive_sync`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, CallbackError
+from langchain_mcp_oauth.interrupts import NO_ANSWER, Run, current_run, read_answer, take_answer
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["Asking", "Conversation", "adrive", "drive_sync"]
+
+T = TypeVar("T")
+
+Conversation: TypeAlias = Generator[Awaitable[Any], Any, T]
+
+LIMIT = 3
+"""How often one call asks for one server before it gives up: a person who goes on without having authorized."""
+
+REMEMBERED = timedelta(days=30)
+"""How long a sleeping run's questions are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Where and how a call asks.
+
+    Attributes:
+        on_auth_required: Called in the call's own frame; returns to look again (or an awaitable of that), or raises to stop.
+        complete: Redeems a callback URL that came back as the answer of an earlier run of the same task.
+    """
+
+    store: TokenStore
+    on_auth_required: Callable[[AuthRequired], Awaitable[None] | None]
+    complete: Callable[[str], Awaitable[object]]
+    stage: Literal["list_tools", "call_tool"]
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    limit: int = LIMIT
+
+    def converse(self, attempt: Callable[[], Awaitable[T]]) -> Conversation[T]:
+        """Make the attempt until it needs nobody; return its result.
+
+        Raises:
+            AuthRequired, GraphInterrupt, …: whatever `on_auth_required` raises.
+            AuthorizationDenied: the person refused, or was asked `limit` times in vain.
+        """
+        run = current_run()
+        asked = yield from self._take_earlier_answers(run)
+        while True:
+            try:
+                return cast("T", (yield attempt()))
+            except AuthRequired as event:
+                needed = event
+            if asked >= self.limit:
+                raise AuthorizationDenied(f"{needed.server!r} was to be authorized {asked} times and still is not. Ask again later.")
+            asked += 1
+            self._describe(needed, asked)
+            if run is not None and run.thread_id is not None:
+                yield self.store.count(_place(run, asked), now=datetime.now(UTC), window=REMEMBERED)
+            outcome = self.on_auth_required(needed)
+            if inspect.isawaitable(outcome):
+                yield outcome
+
+    def _take_earlier_answers(self, run: Run | None) -> Conversation[int]:
+        """Take the answers to what earlier runs of this task asked, in their places, so that no other question gets them."""
+        asked = 0
+        if run is None or run.thread_id is None or not run.may_have_answers:
+            return asked
+        while (yield self.store.counted(_place(run, asked + 1), now=datetime.now(UTC))):
+            answer = take_answer()
+            if answer is NO_ANSWER:  # a sibling in the same task asked as well, and one answer came for all
+                break
+            asked += 1
+            callback_url = read_answer(answer)
+            if callback_url is not None:
+                yield self._redeem(callback_url)
+        return asked
+
+    async def _redeem(self, callback_url: str) -> None:
+        """An answer is seen again in every later run of the task; that it was used then is no news, the store decides what is true."""
+        try:
+            await self.complete(callback_url)
+        except CallbackError:
+            return
+
+    def _describe(self, needed: AuthRequired, attempt: int) -> None:
+        needed.attempt = attempt
+        needed.stage, needed.tool_name, needed.tool_call_id = self.stage, self.tool_name, self.tool_call_id
+
+
+def _place(run: Run, number: int) -> tuple[str, ...]:
+    """The counter that says that this task's interrupt of this number was ours."""
+    return ("asked", str(run.thread_id), run.task_id, str(number))
+
+
+async def adrive(conversation: Conversation[T]) -> T:
+    """Run a conversation in the caller's own task."""
+    resume: Callable[[], Awaitable[Any]] = partial(next, conversation)
+    while True:
+        try:
+            awaitable = resume()
+        except StopIteration as end:
+            return cast("T", end.value)
+        try:
+            resume = partial(conversation.send, await awaitable)
+        except Exception as error:  # noqa: BLE001 - the conversation decides
+            resume = partial(conversation.throw, error)
+
+
+def drive_sync(conversation: Conversation[T], run_sync: Callable[[Awaitable[Any]], Any]) -> T:
+    """Run a conversation on the caller's thread; `run_sync` waits for an awaitable on another thread's event loop."""
+    resume: Callable[[], Awaitable[Any]] = partial(next, conversation)
+    while True:
+        try:
+            awaitable = resume()
+        except StopIteration as end:
+            return cast("T", end.value)
+        try:
+            resume = partial(conversation.send, run_sync(awaitable))
+        except Exception as error:  # noqa: BLE001
+            resume = partial(conversation.throw, error)

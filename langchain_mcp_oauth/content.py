@@ -1,0 +1,80 @@
+"""MCP content as LangChain content blocks, in `langchain.mcp`'s shape. Data only: nothing here is fetched, run or deserialised."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, TypedDict, assert_never
+
+from langchain_core.messages.content import FileContentBlock, ImageContentBlock, TextContentBlock
+from mcp.types import (
+    AudioContent,
+    BlobResourceContents,
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
+
+__all__ = ["MCPToolArtifact", "ToolContent", "text_block", "to_artifact", "to_blocks", "to_error_blocks"]
+
+ToolContent: TypeAlias = TextContentBlock | ImageContentBlock | FileContentBlock
+"""What a `ToolMessage` may hold of an MCP result. No `audio`: one audio block makes langchain-core turn the whole list into text."""
+
+
+class MCPToolArtifact(TypedDict):
+    """`ToolMessage.artifact`: what the tool returned beside its content."""
+
+    structured_content: Any
+    """The result's `structuredContent`, or None."""
+    meta: dict[str, Any] | None
+    """The result's `_meta`, or None."""
+
+
+def to_blocks(result: CallToolResult) -> list[ToolContent]:
+    """The result's content in order. Blocks carry no ids, so the same result always gives the same blocks."""
+    return [_to_block(content) for content in result.content]
+
+
+def to_artifact(result: CallToolResult) -> MCPToolArtifact:
+    """The rest of the result."""
+    return {"structured_content": result.structured_content, "meta": result.meta}
+
+
+def to_error_blocks(result: CallToolResult) -> list[ToolContent]:
+    """A failed result's content; never empty, since some providers refuse an empty tool message."""
+    return to_blocks(result) or [text_block("The tool reported an error and said nothing about it.")]
+
+
+def _to_block(content: ContentBlock) -> ToolContent:
+    match content:
+        case TextContent(text=text):
+            return text_block(text)
+        case ImageContent(data=data, mime_type=mime_type):
+            return {"type": "image", "base64": data, "mime_type": mime_type}
+        case AudioContent(data=data, mime_type=mime_type):
+            return {"type": "file", "base64": data, "mime_type": mime_type}
+        case ResourceLink(uri=uri, mime_type=mime_type):
+            return _media(mime_type, url=str(uri))
+        case EmbeddedResource(resource=resource):
+            return _embedded(resource)
+        case _:
+            assert_never(content)
+
+
+def _embedded(resource: TextResourceContents | BlobResourceContents) -> ToolContent:
+    if isinstance(resource, TextResourceContents):
+        return text_block(resource.text)
+    return _media(resource.mime_type, base64=resource.blob)
+
+
+def text_block(text: str) -> TextContentBlock:
+    """A block of text."""
+    return {"type": "text", "text": text}
+
+
+def _media(mime_type: str | None, **source: str) -> ImageContentBlock | FileContentBlock:
+    is_image = bool(mime_type and mime_type.startswith("image/"))
+    block: dict[str, str] = {"type": "image" if is_image else "file", **source}
+    return {**block, "mime_type": mime_type} if mime_type else block  # type: ignore[return-value]

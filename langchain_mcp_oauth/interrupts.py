@@ -1,0 +1,222 @@
+"""The LangGraph edge: `AuthRequired` becomes an `interrupt()`, and answers come back. The only module that imports `langgraph`.
+
+LangGraph matches answers to interrupts by their order within a task and runs the task again from its start. The answer to one of our
+interrupts must therefore be taken in its place also when, on the second run, the token is there and nobody has to be asked any more;
+else it would be taken for the answer to the task's next question. `asking.converse` sees to that with `Run` and `take_answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from langchain_core.runnables import RunnableConfig
+
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError
+
+if TYPE_CHECKING:
+    from langgraph.types import Command
+
+__all__ = [
+    "Run",
+    "auth_interrupts",
+    "current_run",
+    "interrupt_run",
+    "is_auth_interrupt",
+    "raise_auth_required",
+    "resume_command",
+    "take_answer",
+    "user_of_run",
+]
+
+AUTH_REQUIRED = "mcp_auth_required"
+"""The `type` of our payload."""
+
+NO_ANSWER = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The LangGraph task that we are in. `thread_id` is None without a checkpointer: then nothing can be resumed."""
+
+    thread_id: str | None
+    task_id: str
+    may_have_answers: bool
+    """Whether this run was resumed with answers; false spares a look into the store."""
+
+
+def current_run() -> Run | None:
+    """The task of the running graph, or None outside of one (also inside a tool that a plain program calls)."""
+    runtime = _runtime()
+    if runtime is None or runtime.execution_info is None:
+        return None
+    return Run(runtime.execution_info.thread_id, runtime.execution_info.task_id, _may_have_answers())
+
+
+def interrupt_run(needed: AuthRequired) -> Awaitable[None] | None:
+    """Stop the graph's run until somebody resumes it; outside a graph, raise `needed`. The default of `on_auth_required`.
+
+    Raises:
+        GraphInterrupt: to LangGraph, with `needed.payload()`.
+        AuthRequired: outside a graph.
+        AuthorizationDenied: the run was resumed with a refusal.
+    """
+    if current_run() is None:
+        raise needed
+    from langgraph.types import interrupt
+
+    return _follow(needed, interrupt(needed.payload()))
+
+
+def raise_auth_required(needed: AuthRequired) -> None:
+    """Raise `needed` also inside a graph, for an application that catches it itself."""
+    raise needed
+
+
+def take_answer() -> object:
+    """The answer at this place in the task's order of interrupts, or `NO_ANSWER` if the run was not resumed with one."""
+    from langgraph.errors import GraphInterrupt
+    from langgraph.types import interrupt
+
+    try:
+        return interrupt(None)
+    except GraphInterrupt:
+        return NO_ANSWER
+
+
+def auth_interrupts(source: object) -> list[dict[str, Any]]:
+    """The payloads of all open authorization interrupts, in order.
+
+    Args:
+        source: What `invoke`/`ainvoke` returned (v1 dict or v2 output), a state snapshot, a `__interrupt__` tuple, one `Interrupt`, or a
+            LangGraph server's thread.
+    """
+    return [value for _, value in _auth_values(source)]
+
+
+def resume_command(source: object, value: Any = None) -> Command[Any]:
+    """The command that answers every open authorization interrupt in `source`, of however many parallel tool calls, at once.
+
+    Args:
+        source: As for `auth_interrupts`.
+        value: The answer to each; by default `{"status": "authorized"}`. It carries no authority: the run goes on if, and only if, the
+            login is stored by then. `{"status": "cancelled"}` gives the model a failed tool message instead.
+
+    Raises:
+        ConfigurationError: there is no open authorization interrupt in `source`.
+    """
+    from langgraph.types import Command
+
+    answer = {"status": "authorized"} if value is None else value
+    answers = {interrupt_id: answer for interrupt_id, _ in _auth_values(source)}
+    if not answers:
+        raise ConfigurationError("There is no open mcp_auth_required interrupt in this result or state; nothing to resume.")
+    return Command(resume=answers)
+
+
+def is_auth_interrupt(value: object) -> bool:
+    """Whether an interrupt, or its value, is one of ours."""
+    value = getattr(value, "value", value)
+    return isinstance(value, Mapping) and value.get("type") == AUTH_REQUIRED
+
+
+def read_answer(answer: object) -> str | None:
+    """The callback URL that an answer brings, if it brings one; None means: look whether the login is there.
+
+    Raises:
+        AuthorizationDenied: the answer is a refusal, in the words of this library, of MCP elicitation or of the human-in-the-loop shapes.
+    """
+    if _declines(answer):
+        raise AuthorizationDenied("The person chose not to authorize. Go on without this tool, or ask them again.")
+    if isinstance(answer, Mapping) and isinstance(answer.get("callback_url"), str):
+        return str(answer["callback_url"])
+    if isinstance(answer, str) and {"state"} < set(parse_qs(urlsplit(answer.strip()).query)):
+        return answer.strip()
+    return None
+
+
+def user_of_run(config: RunnableConfig | None) -> str | None:
+    """The user that the running graph, or the call's config, names; None if neither does. Never a model's or a tool's word.
+
+    Order: `runtime.context.user_id` (attribute or key), LangGraph's authenticated user, `configurable["langgraph_auth_user"]`,
+    `configurable["langgraph_auth_user_id"]`, `configurable["user_id"]`.
+    """
+    configurable = (config or {}).get("configurable", {})
+    return next((str(user) for user in _named_users(_runtime(), configurable) if user), None)
+
+
+def _named_users(runtime: Any, configurable: Mapping[str, Any]) -> Iterable[object]:
+    yield _field(getattr(runtime, "context", None), "user_id")
+    yield _field(getattr(getattr(runtime, "server_info", None), "user", None), "identity")
+    yield _field(configurable.get("langgraph_auth_user"), "identity")
+    yield configurable.get("langgraph_auth_user_id")
+    yield configurable.get("user_id")
+
+
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _runtime() -> Any:
+    try:
+        from langgraph.runtime import get_runtime
+
+        return get_runtime()
+    except (ImportError, KeyError, RuntimeError):  # not installed; no graph; no runnable at all
+        return None
+
+
+def _may_have_answers() -> bool:
+    """LangGraph has no public sign of a resumed task. Where its private one is missing, say yes: that costs a look, nothing else."""
+    from langgraph.config import get_config
+
+    scratchpad: Any = get_config().get("configurable", {}).get("__pregel_scratchpad")
+    try:
+        return bool(scratchpad.resume) or scratchpad.get_null_resume(False) is not None  # noqa: FBT003 - its own signature
+    except AttributeError:
+        return True
+
+
+def _follow(needed: AuthRequired, answer: object) -> Awaitable[None] | None:
+    callback_url = read_answer(answer)
+    return needed.complete(callback_url) if callback_url is not None else None
+
+
+DECLINED = frozenset({"cancelled", "canceled", "cancel", "decline", "declined", "reject", "rejected", "ignore"})
+
+
+def _declines(answer: object) -> bool:
+    """One refusal among several decisions is a refusal."""
+    if isinstance(answer, Mapping):
+        words = (answer.get("status"), answer.get("action"), answer.get("type"))
+        return any(word in DECLINED for word in words if isinstance(word, str)) or _declines(answer.get("decisions"))
+    return isinstance(answer, list) and any(_declines(item) for item in answer)
+
+
+def _auth_values(source: object) -> Iterable[tuple[str, dict[str, Any]]]:
+    seen = set()
+    for found in _interrupts(source):
+        interrupt_id, value = _field(found, "id"), _field(found, "value")
+        if is_auth_interrupt(value) and interrupt_id not in seen:
+            seen.add(interrupt_id)
+            yield str(interrupt_id), dict(value)  # type: ignore[call-overload]
+
+
+def _interrupts(source: Any) -> Iterable[object]:
+    """Whatever LangGraph shows interrupts in, flattened."""
+    if isinstance(source, Mapping):
+        if "value" in source and "id" in source:
+            return [source]
+        found = source.get("__interrupt__", source.get("interrupts", ()))
+        return [one for part in (found.values() if isinstance(found, Mapping) else [found]) for one in _as_list(part)]
+    if isinstance(source, (list, tuple)) and not hasattr(source, "interrupts"):
+        return [one for part in source for one in _interrupts(part)]
+    if hasattr(source, "interrupts"):
+        return list(source.interrupts)
+    return [source] if hasattr(source, "value") and hasattr(source, "id") else []
+
+
+def _as_list(value: Any) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

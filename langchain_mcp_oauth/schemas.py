@@ -1,0 +1,72 @@
+"""A tool's description and schema, made safe for a model to read and a provider to accept; nothing is fetched or compiled (R43, R45)."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from langchain_mcp_oauth.errors import ProtocolError
+
+__all__ = ["clean_description", "clean_schema"]
+
+LONGEST_DESCRIPTION = 8 * 1024
+"""Characters; what is beyond is cut."""
+
+LARGEST_SCHEMA = 100 * 1024
+"""Characters of JSON; a larger schema is an error, since cutting one would change its meaning."""
+
+INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs"})
+"""Unicode categories: control, format (bidi, zero-width, tags), private use, surrogates. Line breaks and tabs stay."""
+
+VISIBLE_ANYWAY = frozenset("\n\t")
+
+
+def clean_description(text: str | None) -> str:
+    """Without characters that a person reviewing the text would not see, at most `LONGEST_DESCRIPTION` long."""
+    return _visible(text or "")[:LONGEST_DESCRIPTION]
+
+
+def clean_schema(schema: dict[str, Any], tool: str) -> dict[str, Any]:
+    """The schema as the server gave it, with what every provider needs: `type: object`, `properties`, open objects said to be open.
+
+    Raises:
+        ProtocolError: it is larger than `LARGEST_SCHEMA`.
+    """
+    if len(json.dumps(schema)) > LARGEST_SCHEMA:
+        raise ProtocolError(f"The input schema of tool {tool!r} is larger than {LARGEST_SCHEMA // 1024} KiB.")
+    cleaned: dict[str, Any] = _visible_in(schema)
+    properties = cleaned.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
+    return {**cleaned, "type": "object", "properties": {name: _say_open(value) for name, value in properties.items()}}
+
+
+def _say_open(schema: Any) -> Any:
+    """An object without properties is open; some converters would close it."""
+    if not isinstance(schema, dict):
+        return schema
+    kinds = schema.get("type")
+    is_object = kinds == "object" or (isinstance(kinds, list) and "object" in kinds)
+    closed = bool({"additionalProperties", "unevaluatedProperties"} & schema.keys()) or schema.get("properties")
+    return {**schema, "additionalProperties": True} if is_object and not closed else schema
+
+
+DESCRIBING = frozenset({"description", "title", "$comment"})
+
+
+def _visible_in(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _visible_in(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_visible_in(item) for item in value]
+    return _visible(value) if isinstance(value, str) and key in DESCRIBING else value
+
+
+ASCII = re.compile(r"[\n\t -~]*\Z")
+
+
+def _visible(text: str) -> str:
+    if ASCII.match(text):
+        return text
+    return "".join(c for c in text if c in VISIBLE_ANYWAY or unicodedata.category(c) not in INVISIBLE)

@@ -1,0 +1,280 @@
+"""The toolkit: MCP servers × users → LangChain tools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, cast
+
+import platformdirs
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, BaseToolkit
+from mcp.types import CallToolResult
+from pydantic import ConfigDict, PrivateAttr
+
+from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
+from langchain_mcp_oauth.authorizer import ServerStatus
+from langchain_mcp_oauth.authorizing import CompletedAuthorization
+from langchain_mcp_oauth.connections import ListedTools
+from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, MCPOAuthError, ServersFailed, UserRequiredError
+from langchain_mcp_oauth.interrupts import interrupt_run, user_of_run
+from langchain_mcp_oauth.loops import run_sync
+from langchain_mcp_oauth.oauth.urls import check_redirect_uri
+from langchain_mcp_oauth.servers import MCPServer, parse_servers
+from langchain_mcp_oauth.service import Service
+from langchain_mcp_oauth.store.contract import TokenStore
+from langchain_mcp_oauth.tools import make_tool
+
+__all__ = ["MCPOAuthToolkit"]
+
+logger = logging.getLogger(__name__)
+
+OnAuthRequired: TypeAlias = Callable[[AuthRequired], Awaitable[None] | None]
+EncryptionKey: TypeAlias = str | Sequence[str] | Callable[[], str | Sequence[str]]
+
+
+class MCPOAuthToolkit(BaseToolkit):
+    """The tools of MCP servers, with each user's own login, which is a durable event rather than a browser on the server.
+
+    ```python
+    toolkit = MCPOAuthToolkit({"linear": "https://mcp.linear.app/mcp"}, redirect_uri="https://app.example/oauth/callback")
+    agent = create_agent(model, await toolkit.aget_tools(user_id="alice"), checkpointer=saver)
+    ```
+
+    Args:
+        servers: A name for each MCP server, with its URL, a dict of `MCPServer`'s options, or an `MCPServer`.
+        store: A `TokenStore`, or a SQLAlchemy database URL. Default: a SQLite file in the user's data directory, for one machine.
+        redirect_uri: Where browsers come back to: https, or http on loopback. Default: that of `on_auth_required`, if it has one
+            (`LoopbackBrowser` does). Needed only once a login is.
+        user_id: Whose accounts, when they are always the same person's. Default: what each run says, see `user_of_run`; a call for which
+            nobody says is refused, never given a shared identity.
+        on_auth_required: Called in the call's own frame, with nothing held open, when a person has to authorize; it returns (or
+            awaits) to look again, or raises to stop. Default `interrupt_run`: an interrupt inside a LangGraph run, the exception outside.
+        encryption_key: What seals tokens at rest: 32 bytes in URL-safe base64 (`Fernet.generate_key()` prints one), several (the first
+            seals, all open), or a function that returns them. Default: `LANGCHAIN_MCP_OAUTH_KEY`; else, for SQLite only, the OS keyring or
+            a key file of mode 0600 in the user's configuration directory.
+        allowed_private_hosts: Addresses that are not public and yet may be contacted, as exact `host:port`. The configured servers' own
+            loopback addresses need none; an authorization server on another private address does.
+        timeout: Seconds for one MCP operation, whole. OAuth exchanges have 15.
+        request_lifetime: How long a person has for one authorization URL.
+        on_server_error: When some servers cannot list their tools: `raise` one error that names all, or `skip` them with a log line.
+        start_url: Where the application has mounted the start links of `callback_routes`, e.g. `https://app.example/oauth/start`. With it,
+            `AuthRequired` carries a first-party link that checks who opens it; without, the authorization server's URL.
+
+    Raises:
+        ConfigurationError: an option cannot work; the message names it.
+
+    One instance serves many users, threads and event loops. It can be used as an async context manager, which closes its connections.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True)
+
+    _service: Service = PrivateAttr()
+    _user_id: str | None = PrivateAttr()
+    _redirect_uri: str | None = PrivateAttr()
+    _on_auth_required: OnAuthRequired = PrivateAttr()
+    _on_server_error: Literal["raise", "skip"] = PrivateAttr()
+    _owns_store: bool = PrivateAttr()
+
+    def __init__(
+        self,
+        servers: Mapping[str, str | Mapping[str, Any] | MCPServer],
+        *,
+        store: TokenStore | str | None = None,
+        redirect_uri: str | None = None,
+        user_id: str | None = None,
+        on_auth_required: OnAuthRequired = interrupt_run,
+        encryption_key: EncryptionKey | None = None,
+        allowed_private_hosts: Iterable[str] = (),
+        timeout: float = 60.0,
+        request_lifetime: timedelta = timedelta(minutes=10),
+        on_server_error: Literal["raise", "skip"] = "raise",
+        start_url: str | None = None,
+    ) -> None:
+        super().__init__()
+        if on_server_error not in {"raise", "skip"}:
+            raise ConfigurationError(f"on_server_error must be 'raise' or 'skip', not {on_server_error!r}.")
+        redirect_uri = redirect_uri or getattr(on_auth_required, "redirect_uri", None)
+        self._redirect_uri = check_redirect_uri(redirect_uri) if redirect_uri is not None else None
+        self._user_id = user_id
+        self._on_auth_required = on_auth_required
+        self._on_server_error = on_server_error
+        self._owns_store = store is None or isinstance(store, str)
+        self._service = Service(
+            parse_servers(servers),
+            _open_store(store, encryption_key),
+            redirect_uri=self._redirect_uri,
+            start_url=start_url,
+            allowed_private_hosts=frozenset(allowed_private_hosts),
+            timeout=timeout,
+            request_lifetime=request_lifetime,
+        )
+
+    @property
+    def store(self) -> TokenStore:
+        """Where the logins are kept."""
+        return self._service.store
+
+    @property
+    def redirect_uri(self) -> str | None:
+        """Where browsers come back to."""
+        return self._redirect_uri
+
+    @property
+    def servers(self) -> dict[str, MCPServer]:
+        """The configured servers by name."""
+        return self._service.servers
+
+    def for_user(self, user_id: str) -> MCPOAuthToolkit:
+        """The same toolkit bound to one user: cheap, sharing store and connections, and closed with this one."""
+        bound = self.model_copy()
+        bound._user_id = user_id  # noqa: SLF001 - a copy of this one
+        bound._owns_store = False  # noqa: SLF001
+        return bound
+
+    # Tools ------------------------------------------------------------------------------------------------------------------
+
+    def get_tools(self) -> list[BaseTool]:
+        """As `aget_tools`, for synchronous code; also where an event loop is running, as in a notebook."""
+        return drive_sync(self._list_all(None), self.run_sync)
+
+    async def aget_tools(self, *, user_id: str | None = None) -> list[BaseTool]:
+        """The tools of all servers, listed in parallel, in the order the servers were configured.
+
+        Servers are asked anonymously first; one that minds makes this raise `AuthRequired` (or what `on_auth_required` does).
+
+        Raises:
+            AuthRequired: a server will not list without a login; the other servers have answered by then.
+            ServersFailed: with `on_server_error="raise"`, one error for each server that failed; nobody is asked to log in then.
+            UserRequiredError: nobody says whose tools.
+        """
+        return await adrive(self._list_all(user_id))
+
+    def _list_all(self, user_id: str | None) -> Conversation[list[BaseTool]]:
+        user = self._resolve(user_id, None)
+        listed: dict[str, ListedTools] = {}
+        asking = self.asking(user, stage="list_tools")
+        yield from asking.converse(lambda: self._list_missing(user, listed))
+        bound = self.for_user(user) if user_id is not None else self
+        return [
+            make_tool(bound, name, tool, listed[name].server_info) for name in self.servers if name in listed for tool in listed[name].tools
+        ]
+
+    async def _list_missing(self, user_id: str, listed: dict[str, ListedTools]) -> None:
+        """List the servers that are not in `listed` yet; raise the first `AuthRequired` when all others have had their turn."""
+        names = [name for name in self.servers if name not in listed]
+        outcomes = await asyncio.gather(*(self._service.list_tools(user_id, name) for name in names), return_exceptions=True)
+        listed.update({name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, ListedTools)})
+        failures = {name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, BaseException)}
+        self._judge({name: error for name, error in failures.items() if not isinstance(error, AuthRequired)})
+        for error in failures.values():
+            if isinstance(error, AuthRequired):
+                raise error
+
+    def _judge(self, failures: dict[str, BaseException]) -> None:
+        for error in failures.values():
+            if not isinstance(error, MCPOAuthError):  # cancelled, or a mistake of ours: not a server's failure
+                raise error
+        if failures and self._on_server_error == "raise":
+            raise ServersFailed(cast("dict[str, Exception]", failures))
+        for name, error in failures.items():
+            logger.warning("Going on without the tools of %r: %s", name, error)
+
+    # Authorization ----------------------------------------------------------------------------------------------------------
+
+    async def complete_authorization(self, callback_url: str, *, user_id: str | None = None) -> CompletedAuthorization:
+        """Redeem the URL that a browser came back to, and store the tokens. Works on a fresh toolkit in any process.
+
+        Args:
+            callback_url: The whole URL, with its query.
+            user_id: Who brings it, as the application's own sign-in says; must be who asked. Default: the toolkit's user.
+
+        Raises:
+            CallbackError: it answers no open request of this user; nothing was changed (`UnknownStateError`, `RequestExpiredError`,
+                `RequestUsedError`, `WrongUserError`, `IssuerMismatchError`).
+            AuthorizationDenied: the person refused.
+            TokenEndpointError: the authorization server refused the code.
+            ConnectionFailed, StoreUnavailable: try the same URL again.
+            UserRequiredError: neither this call nor the toolkit says who it is.
+        """
+        return await self._service.authorizer.complete(callback_url, self._resolve(user_id, None))
+
+    async def disconnect(self, server: str, *, user_id: str | None = None) -> bool:
+        """Log this user out of a server: forget the tokens here, void open requests, close sessions, revoke at the issuer (RFC 7009).
+
+        Returns:
+            Whether the issuer was told. False if it offers no revocation or could not be reached; the tokens are gone here all the same.
+        """
+        return await self._service.disconnect(self._resolve(user_id, None), server)
+
+    async def status(self, *, user_id: str | None = None) -> dict[str, ServerStatus]:
+        """This user's login at every server, from the store alone."""
+        return await self._service.authorizer.status(self._resolve(user_id, None))
+
+    # What a tool needs (tools.Caller) ---------------------------------------------------------------------------------------
+
+    def resolve_user(self, config: RunnableConfig | None) -> str:
+        """Whose account a call uses: the toolkit's user, else the run's. Raises `UserRequiredError` when neither says."""
+        return self._resolve(None, config)
+
+    def asking(
+        self, user_id: str, *, stage: Literal["list_tools", "call_tool"], tool_name: str | None = None, tool_call_id: str | None = None
+    ) -> Asking:
+        """How a call asks a person."""
+        return Asking(
+            self.store,
+            self._on_auth_required,
+            lambda callback_url: self._service.authorizer.complete(callback_url, user_id),
+            stage,
+            tool_name,
+            tool_call_id,
+            LIMIT if stage == "call_tool" else LIMIT * max(1, len(self.servers)),
+        )
+
+    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        """One MCP call as that user, by the names the server knows."""
+        return await self._service.call_tool(user_id, server, tool, arguments)
+
+    def run_sync(self, awaitable: Awaitable[Any]) -> Any:
+        """Wait for an awaitable on the library's own event loop."""
+        return run_sync(awaitable)
+
+    # Ending -----------------------------------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Close sessions and connections, and the store if this toolkit opened it. The logins stay."""
+        await self._service.aclose()
+        if self._owns_store:
+            await self.store.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    def _resolve(self, user_id: str | None, config: RunnableConfig | None) -> str:
+        user = user_id if user_id is not None else self._user_id
+        user = user if user is not None else user_of_run(config)
+        if user is None:
+            raise UserRequiredError(
+                "Nobody says whose account to use. Give the toolkit or the call a user_id, use toolkit.for_user(...), or run the graph "
+                "with context={'user_id': ...} or configurable={'user_id': ...}."
+            )
+        return user
+
+
+def _open_store(store: TokenStore | str | None, encryption_key: EncryptionKey | None) -> TokenStore:
+    if store is not None and not isinstance(store, str):
+        return store
+    from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
+
+    return SQLModelTokenStore(store or _default_database(), encryption_key=encryption_key)
+
+
+def _default_database() -> str:
+    return f"sqlite:///{Path(platformdirs.user_data_dir('langchain-mcp-oauth', appauthor=False)) / 'tokens.db'}"

@@ -1,0 +1,340 @@
+"""How a call asks a person, in and outside LangGraph, proved with real graphs and a stand-in for the login only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
+
+from langchain_mcp_oauth.asking import Asking, adrive, drive_sync
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError
+from langchain_mcp_oauth.interrupts import (
+    auth_interrupts,
+    interrupt_run,
+    is_auth_interrupt,
+    raise_auth_required,
+    read_answer,
+    resume_command,
+    user_of_run,
+)
+from langchain_mcp_oauth.loops import run_sync
+from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Login:
+    """A login that is there or not, and the events that its absence makes."""
+
+    def __init__(self) -> None:
+        self.there = False
+        self.attempts = 0
+        self.completed: list[str] = []
+
+    async def attempt(self) -> str:
+        self.attempts += 1
+        if not self.there:
+            raise event(self.complete)
+        return "done"
+
+    async def complete(self, callback_url: str) -> None:
+        self.completed.append(callback_url)
+        self.there = True
+
+
+def event(complete: Callable[[str], Awaitable[None]] | None = None) -> AuthRequired:
+    return AuthRequired(
+        authorization_url="https://as.example/authorize?state=s",
+        server="demo",
+        resource="https://mcp.example/mcp",
+        issuer="https://as.example",
+        scopes=("read",),
+        reason="login",
+        auth_id="a1",
+        expires_at=datetime.now(UTC) + timedelta(minutes=10),
+        complete=complete,
+    )
+
+
+class State(TypedDict, total=False):
+    out: list[Any]
+
+
+@pytest.fixture
+def login() -> Login:
+    return Login()
+
+
+@pytest.fixture
+def asking(login: Login) -> Asking:
+    return Asking(SQLModelTokenStore("sqlite://"), interrupt_run, login.complete, "call_tool", "demo__tool", "call-1")
+
+
+def graph_of(node: Callable[..., Any]) -> Any:
+    graph = StateGraph(State)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    graph.add_edge("node", END)
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
+
+
+async def test_outside_a_graph_the_event_is_raised(asking: Asking, login: Login) -> None:
+    """`AuthRequired` itself, not `KeyError` or an exception group."""
+    with pytest.raises(AuthRequired) as raised:
+        await adrive(asking.converse(login.attempt))
+    assert (raised.value.attempt, raised.value.stage, raised.value.tool_name, raised.value.tool_call_id) == (
+        1,
+        "call_tool",
+        "demo__tool",
+        "call-1",
+    )
+
+
+async def test_in_a_graph_the_run_stops_and_goes_on(asking: Asking, login: Login) -> None:
+    """Interrupt with the flat payload; after the login any answer wakes the run, and the attempt is made once more."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    stopped = await graph.ainvoke({}, CONFIG)
+    [payload] = auth_interrupts(stopped)
+    assert payload["type"] == "mcp_auth_required"
+    assert {type(value) for value in payload.values()} <= {str, int, list}
+    login.there = True
+    assert (await graph.ainvoke(resume_command(stopped), CONFIG))["out"] == ["done"]
+    assert login.attempts == 2
+
+
+async def test_a_run_goes_on_without_an_answer_when_the_login_came(asking: Asking, login: Login) -> None:
+    """`ainvoke(None)` is enough: the store is the truth, an answer is only a wake-up."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    login.there = True
+    assert (await graph.ainvoke(None, CONFIG))["out"] == ["done"]
+
+
+async def test_resuming_too_early_asks_again_and_in_the_end_gives_up(asking: Asking, login: Login) -> None:
+    """Attempts 1, 2, 3, each its own interrupt; the fourth time the call ends with an error it can show the model."""
+
+    async def node(state: State) -> State:
+        try:
+            return {"out": [await adrive(asking.converse(login.attempt))]}
+        except AuthorizationDenied as denied:
+            return {"out": [str(denied)]}
+
+    graph = graph_of(node)
+    result = await graph.ainvoke({}, CONFIG)
+    seen = []
+    for _ in range(3):
+        [payload] = auth_interrupts(result)
+        seen.append((payload["attempt"], result["__interrupt__"][0].id))
+        result = await graph.ainvoke(Command(resume=True), CONFIG)
+    assert [attempt for attempt, _ in seen] == [1, 2, 3]
+    assert len({interrupt_id for _, interrupt_id in seen}) == 3
+    assert "3 times" in result["out"][0]
+
+
+@pytest.mark.parametrize("woken_by", [Command(resume=True), None], ids=["an answer", "nothing"])
+async def test_no_other_question_gets_the_answer(asking: Asking, login: Login, woken_by: Any) -> None:
+    """A question after the login is really asked, whatever woke the run: LangGraph matches answers by their order alone."""
+
+    async def node(state: State) -> State:
+        await adrive(asking.converse(login.attempt))
+        return {"out": [interrupt("Delete everything?")]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    login.there = True
+    asked = await graph.ainvoke(woken_by, CONFIG)
+    assert [one.value for one in asked["__interrupt__"]] == ["Delete everything?"]
+    if woken_by is not None:
+        assert (await graph.ainvoke(Command(resume="no"), CONFIG))["out"] == ["no"]
+
+
+async def test_the_answers_places_survive_the_process(tmp_path: Any, login: Login) -> None:
+    """Another process, with only the database in common, takes the answer in its place too."""
+
+    def asking() -> Asking:
+        return Asking(
+            SQLModelTokenStore(f"sqlite:///{tmp_path}/t.db", encryption_key="A" * 43 + "="), interrupt_run, login.complete, "call_tool"
+        )
+
+    async def node(state: State) -> State:
+        await adrive(asking().converse(login.attempt))
+        return {"out": [interrupt("Really?")]}
+
+    graph = graph_of(node)
+    stopped = await graph.ainvoke({}, CONFIG)
+    login.there = True
+    asked = await graph.ainvoke(resume_command(stopped), CONFIG)
+    assert [one.value for one in asked["__interrupt__"]] == ["Really?"]
+
+
+async def test_a_pasted_callback_url_is_redeemed(asking: Asking, login: Login) -> None:
+    """The answer may bring the callback URL, as from a notebook or chat."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    url = "https://app.example/cb?code=c&state=s"
+    assert (await graph.ainvoke(Command(resume=url), CONFIG))["out"] == ["done"]
+    assert login.completed == [url]
+
+
+async def test_a_refusal_ends_the_call(asking: Asking, login: Login) -> None:
+    """A cancelled interrupt becomes `AuthorizationDenied`, which a tool shows the model."""
+
+    async def node(state: State) -> State:
+        with pytest.raises(AuthorizationDenied):
+            await adrive(asking.converse(login.attempt))
+        return {"out": ["refused"]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    assert (await graph.ainvoke(Command(resume={"status": "cancelled"}), CONFIG))["out"] == ["refused"]
+    assert login.attempts == 1
+
+
+def test_a_sync_graph_asks_the_same(asking: Asking, login: Login) -> None:
+    """`invoke` in a thread without an event loop: the same conversation, the awaitables on the library's own loop."""
+
+    def node(state: State) -> State:
+        return {"out": [drive_sync(asking.converse(login.attempt), run_sync)]}
+
+    graph = graph_of(node)
+    stopped = graph.invoke({}, CONFIG)
+    assert len(auth_interrupts(stopped)) == 1
+    login.there = True
+    assert graph.invoke(resume_command(stopped), CONFIG)["out"] == ["done"]
+
+
+async def test_a_way_to_ask_that_returns_is_looked_at_again(login: Login) -> None:
+    """`on_auth_required` may wait for the login itself, as a browser on loopback does."""
+
+    async def browser(needed: AuthRequired) -> None:
+        await needed.complete("https://app.example/cb?code=c&state=s")
+
+    asking = Asking(SQLModelTokenStore("sqlite://"), browser, login.complete, "call_tool")
+    assert await adrive(asking.converse(login.attempt)) == "done"
+    assert login.attempts == 2
+
+
+async def test_a_way_to_ask_that_never_helps_is_bounded(login: Login) -> None:
+    """Three times, then an error."""
+    asking = Asking(SQLModelTokenStore("sqlite://"), lambda needed: None, login.complete, "call_tool")
+    with pytest.raises(AuthorizationDenied, match="3 times"):
+        await adrive(asking.converse(login.attempt))
+
+
+async def test_an_application_can_have_the_exception_inside_a_graph(login: Login) -> None:
+    """`raise_auth_required` does not interrupt."""
+    asking = Asking(SQLModelTokenStore("sqlite://"), raise_auth_required, login.complete, "call_tool")
+
+    async def node(state: State) -> State:
+        with pytest.raises(AuthRequired):
+            await adrive(asking.converse(login.attempt))
+        return {"out": ["caught"]}
+
+    assert (await graph_of(node).ainvoke({}, CONFIG))["out"] == ["caught"]
+
+
+async def test_interrupts_are_found_wherever_langgraph_shows_them(asking: Asking, login: Login) -> None:
+    """Results of both versions, state snapshots, stream parts and single interrupts."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    shown: list[Any] = [await graph.ainvoke({}, CONFIG), await graph.aget_state(CONFIG)]
+    shown.append(await graph.ainvoke(None, CONFIG, version="v2"))
+    shown.extend([shown[0]["__interrupt__"], shown[0]["__interrupt__"][0], [part async for part in graph.astream(None, CONFIG)]])
+    shown.append({"interrupts": {"task": [{"id": i.id, "value": i.value} for i in shown[0]["__interrupt__"]]}, "status": "interrupted"})
+    for source in shown:
+        assert [found["auth_id"] for found in auth_interrupts(source)] == ["a1"], source
+        assert isinstance(resume_command(source), Command)
+    assert is_auth_interrupt(shown[0]["__interrupt__"][0])
+
+
+@pytest.mark.parametrize("source", [{}, {"__interrupt__": []}, None, {"interrupts": {}}, [], "text"])
+def test_nothing_to_resume_is_said(source: Any) -> None:
+    """An empty command would be taken as a new input."""
+    assert auth_interrupts(source) == []
+    with pytest.raises(ConfigurationError, match="nothing to resume"):
+        resume_command(source)
+
+
+@pytest.mark.parametrize(
+    "answer", [True, False, "", "ok", {}, {"status": "authorized"}, {"decisions": [{"type": "approve"}]}, [{"type": "accept"}], 1]
+)
+def test_an_answer_of_any_shape_is_a_wake_up(answer: Any) -> None:
+    """Nothing in it gives authority; whether the login is there decides."""
+    assert read_answer(answer) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"status": "cancelled"}, {"action": "decline"}, {"action": "cancel"}, {"decisions": [{"type": "reject"}]}, [{"type": "ignore"}]],
+)
+def test_refusals_of_every_shape_are_understood(answer: Any) -> None:
+    """This library's, MCP elicitation's, the human-in-the-loop middleware's and Agent Inbox's."""
+    with pytest.raises(AuthorizationDenied):
+        read_answer(answer)
+
+
+@pytest.mark.parametrize(
+    "answer", ["https://a.example/cb?code=c&state=s", " /cb?error=access_denied&state=s\n", {"callback_url": "https://x/?code=c&state=s"}]
+)
+def test_a_callback_url_is_recognised(answer: Any) -> None:
+    """A URL with `state` and something else, alone or under `callback_url`."""
+    assert "state=s" in str(read_answer(answer))
+
+
+class User:
+    identity = "server-user"
+
+
+@pytest.mark.parametrize(
+    ("configurable", "user"),
+    [
+        ({"langgraph_auth_user": {"identity": "u1"}, "user_id": "u2"}, "u1"),
+        ({"langgraph_auth_user": User(), "user_id": "u2"}, "server-user"),
+        ({"langgraph_auth_user_id": "u3"}, "u3"),
+        ({"user_id": "u2"}, "u2"),
+        ({}, None),
+    ],
+)
+def test_the_run_says_who_it_is(configurable: dict[str, Any], user: str | None) -> None:
+    """The authenticated user before what the caller wrote; nobody is nobody."""
+    assert user_of_run({"configurable": configurable}) == user
+
+
+async def test_the_runs_context_says_it_first() -> None:
+    """`context=` of the run, as an object or a dict."""
+
+    class Context(TypedDict):
+        user_id: str
+
+    async def node(state: State, config: RunnableConfig) -> State:
+        return {"out": [user_of_run(config)]}
+
+    graph = StateGraph(State, context_schema=Context)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    result = await graph.compile().ainvoke({}, {"configurable": {"user_id": "other"}}, context={"user_id": "alice"})
+    assert result["out"] == ["alice"]

@@ -1,0 +1,42 @@
+"""The notebooks run from top to bottom, in a kernel of their own, and show what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+COOKBOOK = Path(__file__).parent.parent / "cookbook"
+
+SHOWN = {
+    "01_quickstart": ["example__whoami", "'text': 'ada'", "{'total': 5}", "logins: 1 refreshes: 1", "'text': 'hello'", "revoked: True"],
+    "02_agent_interrupt_resume": ["mcp_auth_required", "missing_scopes=()", "Buy milk", "interrupted again: False"],
+}
+
+
+def test_every_notebook_is_run() -> None:
+    """A new notebook is named here with what it must show."""
+    assert {path.stem for path in COOKBOOK.glob("*.ipynb")} == set(SHOWN)
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_the_notebook_runs(name: str) -> None:
+    """No cell fails, and the outputs hold what the text promises."""
+    notebook = nbformat.read(COOKBOOK / f"{name}.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = "".join(
+        output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    )
+    for text in SHOWN[name]:
+        assert text in outputs, f"{text!r} is not among the outputs:\n{outputs}"
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_the_notebook_is_kept_without_outputs(name: str) -> None:
+    """So that a change shows what was changed, and nothing a run has printed is committed."""
+    notebook = nbformat.read(COOKBOOK / f"{name}.ipynb", as_version=4)
+    assert [cell.id for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")] == []

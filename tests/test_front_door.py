@@ -1,0 +1,60 @@
+"""What users import: complete, sorted, documented, and cheap to import."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import langchain_mcp_oauth
+from langchain_mcp_oauth import errors
+
+
+def test_the_front_door_is_sorted_and_every_name_opens() -> None:
+    """`__all__` is sorted and each of its names exists."""
+    assert langchain_mcp_oauth.__all__ == sorted(langchain_mcp_oauth.__all__)
+    for name in langchain_mcp_oauth.__all__:
+        assert getattr(langchain_mcp_oauth, name) is not None
+
+
+def test_every_error_is_public_and_in_the_one_tree() -> None:
+    """Whoever catches `MCPOAuthError` catches everything, and every error can be imported from the front."""
+    defined = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert defined == set(errors.__all__)
+    assert defined <= set(langchain_mcp_oauth.__all__)
+    for name in defined:
+        assert issubclass(getattr(errors, name), errors.MCPOAuthError)
+        assert name in str(errors.__doc__), f"{name} is missing from the drawn tree"
+
+
+def test_error_codes_are_unique() -> None:
+    """A code in a log names one class."""
+    codes = [getattr(errors, name).code for name in errors.__all__]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("name", [n for n in langchain_mcp_oauth.__all__ if n != "__version__"])
+def test_public_names_are_documented(name: str) -> None:
+    """Every public class and function has a docstring, and so has every public method it defines."""
+    value = getattr(langchain_mcp_oauth, name)
+    assert value.__doc__
+    methods = [m for n, m in vars(value).items() if inspect.isfunction(m) and not n.startswith("_")] if inspect.isclass(value) else []
+    assert [m.__qualname__ for m in methods if not m.__doc__ and m.__module__.startswith("langchain_mcp_oauth")] == []
+
+
+def test_edges_are_imported_on_demand() -> None:
+    """Importing the library imports none of the optional packages, nor the database."""
+    optional = ["langgraph", "langchain", "starlette.applications", "typer", "rich", "uvicorn.server", "keyring"]
+
+    def loaded_by(imports: str) -> set[str]:
+        program = f"import sys, json, {imports}; print(json.dumps([name for name in {optional} if name in sys.modules]))"
+        return set(json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout))
+
+    assert loaded_by("langchain_mcp_oauth") <= loaded_by("mcp.client.session, langchain_core.tools, sqlmodel")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """The lazy front door fails like any module."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = langchain_mcp_oauth.nothing
