@@ -1,0 +1,80 @@
+"""The stage of the recordings: a protected server, known by public names, and the SDK's client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+
+from langchain_mcp_oauth.testing import Person, ProtectedServer
+from langchain_mcp_oauth.testing.cassettes import CassetteTransport
+
+MCP = "https://mcp.example.com"
+AUTH = "https://auth.example.com"
+
+
+@pytest.fixture
+def on_stage() -> Callable[[ProtectedServer], AbstractContextManager[dict[str, str]]]:
+    """`with on_stage(server) as names`: the server runs, and these are its names."""
+
+    @contextmanager
+    def run(server: ProtectedServer) -> Iterator[dict[str, str]]:
+        with server:
+            yield {MCP: server.url.removesuffix("/mcp"), AUTH: server.issuer}
+
+    return run
+
+
+class _Memory:
+    """The SDK's TokenStorage in two attributes."""
+
+    tokens: OAuthToken | None = None
+    client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info
+
+
+@pytest.fixture
+def sdk_client() -> Callable[..., AbstractAsyncContextManager[Client]]:
+    """`async with sdk_client(conversation, mode=...)`: the MCP SDK's client, logging in as Ada."""
+
+    @asynccontextmanager
+    async def connect(conversation: CassetteTransport, **options: Any) -> AsyncIterator[Client]:
+        answers: list[str] = []
+
+        async def open_browser(url: str) -> None:
+            answers.append(await conversation.visit(url, Person("ada").aapprove))
+
+        async def await_callback() -> AuthorizationCodeResult:
+            query = {name: values[0] for name, values in parse_qs(urlsplit(answers.pop()).query).items()}
+            return AuthorizationCodeResult.model_validate(query)
+
+        metadata = OAuthClientMetadata.model_validate(
+            {"redirect_uris": ["https://app.example.com/callback"], "token_endpoint_auth_method": "client_secret_basic"}
+        )
+        auth = OAuthClientProvider(f"{MCP}/mcp", metadata, _Memory(), open_browser, await_callback)
+        async with (
+            httpx2.AsyncClient(transport=conversation, auth=auth) as http,
+            Client(streamable_http_client(f"{MCP}/mcp", http_client=http), **options) as client,
+        ):
+            yield client
+
+    return connect
