@@ -49,7 +49,7 @@ from langchain_mcp_oauth.tools import MCPTool
 if TYPE_CHECKING:
     from langchain_mcp_oauth.loopback import LoopbackBrowser
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
-    from langchain_mcp_oauth.web import callback_routes
+    from langchain_mcp_oauth.web import StartLinkCookie, callback_routes
 
 __version__ = "0.1.0"
 
@@ -74,6 +74,7 @@ __all__ = [
     "SQLModelTokenStore",
     "ScopeNotGrantedError",
     "ServersFailed",
+    "StartLinkCookie",
     "StoreCorruptError",
     "StoreError",
     "StoreKeyError",
@@ -99,6 +100,7 @@ __all__ = [
 _ON_DEMAND = {
     "LoopbackBrowser": "langchain_mcp_oauth.loopback",
     "SQLModelTokenStore": "langchain_mcp_oauth.store.sqlmodel",
+    "StartLinkCookie": "langchain_mcp_oauth.web",
     "callback_routes": "langchain_mcp_oauth.web",
 }
 

@@ -164,13 +164,14 @@ class Authorizer:
         self._cache.drop(self.key(user_id, completed.server))
         return completed
 
-    async def disconnect(self, key: GrantKey) -> bool:
-        """Forget the login here and now, void its open requests, then revoke its tokens at the issuer. True if that was possible."""
+    async def forget(self, key: GrantKey) -> Grant | None:
+        """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
         self._cache.drop(key)
-        grant = await self.store.disconnect(key)
-        if grant is None:
-            return False
-        return await give_back(self._drive, replace(grant, client=self._with_secret(key, grant.client)))
+        return await self.store.disconnect(key)
+
+    async def revoke(self, grant: Grant) -> bool:
+        """Give a forgotten grant's tokens back to the issuer (RFC 7009). True if that was possible; never an error."""
+        return await give_back(self._drive, replace(grant, client=self._with_secret(grant.key, grant.client)))
 
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""

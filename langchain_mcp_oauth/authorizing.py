@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 CLAIM = timedelta(seconds=EXCHANGE_SECONDS + 5)
 """How long a redemption may take before its process counts as dead and the same answer may be tried again."""
 
+TIDY_EVERY = timedelta(hours=1)
+"""How often a process that opens requests deletes rows that have no further use."""
+
 COOL_DOWN = timedelta(minutes=10)
 """How long a person's answers to a step-up are remembered; see `decisions.STEP_UP_LIMIT`."""
 
@@ -97,6 +100,7 @@ class Authorizing:
         self._random = random
         self._with_secret = with_secret
         self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...]], AuthorizationRequest] = SingleFlight()
+        self._tidied: datetime | None = None
 
     # Asking -----------------------------------------------------------------------------------------------------------------
 
@@ -136,7 +140,14 @@ class Authorizing:
             lifetime=self._lifetime,
             random=self._random,
         )
+        await self._tidy()
         return await self._store.open_request(request, now=self._now())
+
+    async def _tidy(self) -> None:
+        now = self._now()
+        if self._tidied is None or now - self._tidied >= TIDY_EVERY:
+            self._tidied = now
+            await self._store.purge(now=now)
 
     async def _client(self, server: MCPServer, key: GrantKey, discovery: Discovery, scopes: tuple[str, ...]) -> ClientRegistration:
         redirect_uri = self._redirect_uri()

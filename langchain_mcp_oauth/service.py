@@ -72,11 +72,11 @@ class Service:
         return result
 
     async def disconnect(self, user_id: str, server: str) -> bool:
-        """Forget the login, revoke it, close its sessions. True if the issuer was told."""
+        """Forget the login here first, end its sessions while the server still knows its token, then revoke. True if the issuer was told."""
         key = self.authorizer.key(user_id, server)
-        revoked = await self.authorizer.disconnect(key)
+        grant = await self.authorizer.forget(key)
         await self._loops.on_each(lambda parts: parts[1].close(key))
-        return revoked
+        return grant is not None and await self.authorizer.revoke(grant)
 
     async def aclose(self) -> None:
         """Close every session and connection; the store is its owner's."""

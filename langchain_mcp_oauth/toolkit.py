@@ -177,7 +177,7 @@ class MCPOAuthToolkit(BaseToolkit):
 
     def _judge(self, failures: dict[str, BaseException]) -> None:
         for error in failures.values():
-            if not isinstance(error, MCPOAuthError):  # cancelled, or a mistake of ours: not a server's failure
+            if isinstance(error, ConfigurationError) or not isinstance(error, MCPOAuthError):  # no server's failure
                 raise error
         if failures and self._on_server_error == "raise":
             raise ServersFailed(cast("dict[str, Exception]", failures))

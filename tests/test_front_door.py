@@ -36,11 +36,11 @@ def test_error_codes_are_unique() -> None:
 
 @pytest.mark.parametrize("name", [n for n in langchain_mcp_oauth.__all__ if n != "__version__"])
 def test_public_names_are_documented(name: str) -> None:
-    """Every public class and function has a docstring, and so has every public method it defines."""
+    """Every public class and function has a docstring, and so has every public method it defines (perhaps its contract's)."""
     value = getattr(langchain_mcp_oauth, name)
     assert value.__doc__
     methods = [m for n, m in vars(value).items() if inspect.isfunction(m) and not n.startswith("_")] if inspect.isclass(value) else []
-    assert [m.__qualname__ for m in methods if not m.__doc__ and m.__module__.startswith("langchain_mcp_oauth")] == []
+    assert [m.__qualname__ for m in methods if not inspect.getdoc(m) and m.__module__.startswith("langchain_mcp_oauth")] == []
 
 
 def test_edges_are_imported_on_demand() -> None:

@@ -32,7 +32,7 @@ Parameters: TypeAlias = dict[str, str]
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _ELEMENT = re.compile(
     rf"""
-    (?P<gap>[ \t,]++)
+    [ \t,]++
     | (?P<name>{_TOKEN})[ \t]*+=[ \t]*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>[^\s,"=][^\s,"]*+))
     | (?P<word>[!#$%&'*+.^_`|~0-9A-Za-z/-]++=*+)
     """,
@@ -83,19 +83,17 @@ def _bearer(fields: list[str]) -> list[Parameters]:
 
 
 def _challenges(field: str) -> Iterator[tuple[str, Parameters]]:
-    """Each challenge of a field: its scheme in lower case and its parameters, whose names are in lower case too."""
-    scheme, parameters, after_scheme = "", Parameters(), False
+    """Each challenge of a field: its scheme in lower case and its parameters, whose names are in lower case too.
+
+    A token68 (`Negotiate oRQw…`) passes for a scheme without parameters, which comes to the same; with `=` at its end it is none.
+    """
+    scheme, parameters = "", Parameters()
     for element in _elements(field):
-        if element["gap"]:
-            after_scheme = after_scheme and "," not in element["gap"]
-        elif element["name"]:
+        if element["name"]:
             parameters.setdefault(element["name"].lower(), _value(element))
-            after_scheme = False
-        elif after_scheme or element["word"].endswith("="):
-            after_scheme = False  # A token68, as in `Negotiate oRQw…=`, or a parameter without a value.
-        else:
+        elif element["word"] and not element["word"].endswith("="):
             yield scheme, parameters
-            scheme, parameters, after_scheme = element["word"].lower(), Parameters(), True
+            scheme, parameters = element["word"].lower(), Parameters()
     yield scheme, parameters
 
 

@@ -32,7 +32,7 @@ __all__ = ["Database", "is_memory"]
 T = TypeVar("T")
 
 ATTEMPTS = 10
-"""At a write that collides with another one. Each collision means that somebody else got on."""
+"""At a write that collides with others. Each collision means that somebody else got on."""
 
 
 class Database:
@@ -73,7 +73,7 @@ class Database:
             return self._read(work)
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Run work in a transaction. It runs again from the start when another process inserted the same row first.
+        """Run work in a transaction. It runs again from the start when it collides with another one.
 
         Raises:
             StoreUnavailable, StoreVersionError, StoreError: nothing was changed.
@@ -92,8 +92,11 @@ class Database:
 
     def _write(self, work: Callable[[Session], T]) -> T:
         for _ in range(ATTEMPTS - 1):
-            with suppress(IntegrityError):
+            try:
                 return self._write_once(work)
+            except DBAPIError as error:
+                if not _is_collision(error):
+                    raise
         return self._write_once(work)
 
     def _write_once(self, work: Callable[[Session], T]) -> T:
@@ -214,16 +217,26 @@ def _store_errors() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout) as error:
         if _is_unavailable(error):
-            raise StoreUnavailable(f"The database did not do it ({_name(error)}); nothing was changed. Try again.") from None
+            raise StoreUnavailable(f"The database is not available ({_name(error)}); nothing was changed. Try again.") from None
         raise StoreError(f"The database refused a statement ({_name(error)}); nothing was changed.") from error
 
 
+def _is_collision(error: DBAPIError) -> bool:
+    """Another transaction inserted the same row first, or the database ended this one to resolve a deadlock (SQLSTATE class 40)."""
+    return isinstance(error, IntegrityError) or _code(error).startswith("40")
+
+
 def _is_unavailable(error: SQLAlchemyError) -> bool:
-    """Not reached, locked, full, read-only. A mistake in a statement is SQLITE_ERROR in SQLite and a ProgrammingError elsewhere."""
-    is_mistake = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
-    return isinstance(error, (PoolTimeout, OperationalError, InterfaceError, InternalError)) and not is_mistake
+    """Not reached, locked, full, read-only; not a mistake in a statement, nor a key too long for an index."""
+    kind = isinstance(error, (PoolTimeout, OperationalError, InterfaceError, InternalError))
+    return kind and _code(error) not in {"SQLITE_ERROR", "54000"}
+
+
+def _code(error: SQLAlchemyError) -> str:
+    """The driver's: SQLite's result code, PostgreSQL's SQLSTATE, or nothing."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
 
 
 def _name(error: SQLAlchemyError) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(getattr(cause, "sqlite_errorname", type(cause).__name__))
+    return _code(error) or type(getattr(error, "orig", None) or error).__name__

@@ -137,7 +137,7 @@ class Example:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.greet_modern):
+        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.insist, self.greet_modern):
             self.mcp.add_tool(tool)
 
     async def echo(self, text: str) -> str:
@@ -171,6 +171,11 @@ class Example:
         names = [answer.data.name if answer.action == "accept" else answer.action for answer in (first, second)]
         self.events.append(f"greeted {names}")
         return " ".join(names)
+
+    async def insist(self, ctx: Context) -> str:
+        """Asks the same thing twice."""
+        answers = [await ctx.elicit("Your name?", Name) for _ in range(2)]
+        return " ".join(answer.data.name if answer.action == "accept" else answer.action for answer in answers)
 
     async def greet_modern(self, ctx: Context) -> str | InputRequiredResult:
         """Asks by its result (2026-07-28), after one round of asking nothing."""

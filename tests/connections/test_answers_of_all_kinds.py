@@ -81,6 +81,7 @@ async def test_answers(connection_to: Callable[..., Any], era: str, answer: Call
         (lambda seen: Response(b"x", media_type="application/json", headers={"Content-Encoding": "gzip"}), "compressed"),
         (lambda seen: Response(status_code=400), "answered 400"),
         (lambda seen: JSONResponse({"error": "no"}, 418), "answered 418"),
+        (lambda seen: JSONResponse(error(seen) | {"id": 999}, 400), "answered 400"),
         (lambda seen: Response(status_code=302, headers={"Location": "/mcp"}), "redirects to another place"),
         (lambda seen: Response(status_code=307, headers={"Location": "/mcp"}), "redirects to another place"),
     ],

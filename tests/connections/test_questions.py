@@ -58,6 +58,20 @@ async def test_a_question_has_the_same_key_in_every_run(peer: Peer) -> None:
     assert len(keys) == 1
 
 
+@events_only
+async def test_the_same_question_twice_is_two_questions(peer: Peer) -> None:
+    """The first answer is not taken for the second."""
+    result = await peer.connection().call_tool(None, "insist", {})
+    first, _ = question(result)
+    answers = {first: accept(name="Ada")}
+    result = await peer.connection().call_tool(None, "insist", {}, input_responses=answers, request_state=result.request_state)
+    second, _ = question(result)
+    answers = {second: accept(name="Grace")}
+    result = await peer.connection().call_tool(None, "insist", {}, input_responses=answers, request_state=result.request_state)
+    assert isinstance(result, CallToolResult)
+    assert result.content[0].text == "Ada Grace"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("era", ["2026-07-28"], indirect=True)
 async def test_questions_as_results(peer: Peer) -> None:
     """2026-07-28: what asks nothing is repeated for the caller; what asks is returned; `request_state` goes back unread."""
@@ -82,7 +96,7 @@ async def test_a_client_that_asks_nobody(serve: Serve, connect: Connect, era: st
         with pytest.raises(ProtocolError, match="told that there is nobody"):
             await connection.call_tool(None, "greet_modern", {})
     else:
-        with pytest.raises(MCPError, match="not supported|no back-channel"):
+        with pytest.raises(MCPError, match=r"not supported|no back-channel"):
             await connection.call_tool(None, "greet", {})
     assert "elicitation" not in str([seen.message for seen in front.seen if seen.rpc in {"initialize", "server/discover"}])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -49,6 +50,25 @@ async def test_calls_that_lose_the_same_session_open_one_new_one(peer: Peer) -> 
             tasks.start_soon(peer.connection().call_tool, None, "echo", {"text": str(number)})
     assert len(peer.front.of("initialize")) == 1
     assert sorted(peer.example.events) == sorted(["echo first", *(f"echo {number}" for number in range(8))])
+
+
+@session_eras
+async def test_a_late_404_does_not_end_the_new_session(peer: Peer) -> None:
+    """A call that hears of the old session's end when the new one is already there uses that one."""
+    await peer.connection().call_tool(None, "echo", {"text": "first"})
+    expired = expire(peer.front.seen[-1].headers["mcp-session-id"])
+
+    async def later(scope: Any, receive: Any, send: Any) -> None:
+        await until(lambda: len(peer.front.of("tools/call")) == 4)
+        await Response(status_code=404)(scope, receive, send)
+
+    peer.front.rules.insert(0, lambda seen: expired(seen) and (later if seen.params["arguments"]["text"] == "late" else expired(seen)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.connection().call_tool, None, "echo", {"text": "late"})
+        await until(lambda: len(peer.front.of("tools/call")) == 2)
+        tasks.start_soon(peer.connection().call_tool, None, "echo", {"text": "early"})
+    assert len(peer.front.of("initialize")) == 2
+    assert sorted(peer.example.events) == ["echo early", "echo first", "echo late"]
 
 
 @session_eras

@@ -46,6 +46,7 @@ async def test_compressed_answers_are_refused(encoding: bytes) -> None:
             for _ in range(2):
                 with pytest.raises(ProtocolError, match="compressed"):
                     await client.get(server.url)
+            assert not client._transport._pool._open  # type: ignore[attr-defined]
         assert server.opened == 2
 
 

@@ -69,6 +69,25 @@ def test_next_step(grant: Grant | None, challenge: BearerChallenge | None, answe
     assert next_step(grant, challenge, NOW, recovered=recovered, answered=answered) == step
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "challenged", "answered", "step"),
+    [
+        (None, ("admin",), 0, Authorize(Reason.STEP_UP, ("read", "write", "admin"))),
+        (("read", "admin"), ("admin",), 0, Authorize(Reason.STEP_UP, ("read", "admin"))),
+        (("read", "admin"), (), 0, Authorize(Reason.STEP_UP, ("read", "admin"))),
+        (("admin", "admin"), ("admin",), STEP_UP_LIMIT - 1, Authorize(Reason.STEP_UP, ("admin",))),
+        (("admin",), ("admin",), STEP_UP_LIMIT, GiveUp("scope_not_granted", ("admin",))),
+        (("read",), ("admin",), 0, GiveUp("scope_not_granted", ("admin",))),
+        (("read",), ("read", "admin"), 0, GiveUp("scope_not_granted", ("read", "admin"))),
+        ((), ("admin",), 0, GiveUp("scope_not_granted", ("admin",))),
+    ],
+)
+def test_configured_scopes_are_a_ceiling(ceiling: tuple[str, ...] | None, challenged: tuple[str, ...], answered: int, step: Step) -> None:
+    """What the operator configured is asked for whole, and nothing from the network adds to it: nobody is asked in vain."""
+    challenge = BearerChallenge(403, error="insufficient_scope", scopes=challenged)
+    assert next_step(FRESH, challenge, NOW, answered=answered, ceiling=ceiling) == step
+
+
 def test_start_with_login() -> None:
     """Some servers answer anonymous requests with less; only a missing grant makes a difference."""
     assert next_step(None, None, NOW, start_with_login=True) == Authorize(Reason.LOGIN)

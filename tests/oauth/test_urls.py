@@ -244,6 +244,7 @@ def test_is_loopback_host(host: str | None, *, loopback: bool) -> None:
         ("https://user:secret@h.example:8443/a", "https://h.example:8443/a"),
         ("https://h.example/a\nINFO forged line", "https://h.example/aINFO?forged?line"),
         ("https://[::1/a", "(unreadable URL)"),
+        ("https://h.example/".ljust(201, "a"), "https://h.example/".ljust(200, "a")),
     ],
 )
 def test_redacted(url: str, shown: str) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import create_engine, event, select
 from store_samples import ENCRYPTION_KEY, KEY, NOW, a_client, a_grant, a_request, minutes
 
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store.tables import GrantRow
 
 pytestmark = pytest.mark.anyio
 
@@ -110,19 +112,21 @@ async def test_no_secret_stands_in_clear(tmp_path: Path) -> None:
 
 
 async def test_deleted_rows_are_overwritten(tmp_path: Path) -> None:
-    """A copy of the file made later holds no sealed token of a user who has disconnected."""
+    """A copy of the file made later holds no sealed token of a user who has disconnected, however SQLite was built."""
     path = tmp_path / "logins.db"
-    store = SQLModelTokenStore(f"sqlite:///{path}", encryption_key=ENCRYPTION_KEY)
-    for number in range(50):
-        await store.save_grant(a_grant(GrantKey("alice", f"server-{number}", KEY.url)))
-    reader = sqlite3.connect(path)
-    sealed = [row[0].encode() for row in reader.execute("SELECT sealed FROM mcp_oauth_grants")]
-    reader.close()
-    assert len(sealed) == 50
-    for number in range(50):
-        await store.disconnect(GrantKey("alice", f"server-{number}", KEY.url))
-    await store.aclose()
-    assert [record for record in sealed if record[-40:] in path.read_bytes()] == []
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete=OFF").close())
+    store = SQLModelTokenStore(engine, encryption_key=ENCRYPTION_KEY)
+    keys = [GrantKey("alice", f"server-{number}", KEY.url) for number in range(20)]
+    for key in keys:
+        await store.save_grant(a_grant(key))
+    with engine.connect() as connection:
+        sealed = [row.sealed.encode() for row in connection.execute(select(GrantRow))]
+    assert [record[-40:] in path.read_bytes() for record in sealed] == [True] * 20
+    for key in keys:
+        await store.disconnect(key)
+    engine.dispose()
+    assert [record[-40:] in path.read_bytes() for record in sealed] == [False] * 20
 
 
 async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
