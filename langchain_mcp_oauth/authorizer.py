@@ -25,6 +25,7 @@ from langchain_mcp_oauth.models import (
     ClientRegistration,
     Grant,
     GrantKey,
+    Reason,
 )
 from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, next_step, step_up_scopes
 from langchain_mcp_oauth.refreshing import Drive, Refresher, give_back
@@ -147,6 +148,8 @@ class Authorizer:
                 return await self._refresh(stale, refused=challenge is not None)
             case Authorize(reason, scopes):
                 raise await self._auth_required(Need(key, reason, scopes, refusal.challenge if refusal else None, grant))
+            case GiveUp("token_rejected") if grant and challenge and await self._authorizing.moved(server, grant, challenge):
+                raise await self._auth_required(Need(key, Reason.ISSUER_CHANGED, challenge.scopes, challenge, grant))
             case GiveUp(code, scopes):
                 raise _given_up(code, key, scopes)
             case _:

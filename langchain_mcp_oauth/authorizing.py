@@ -125,6 +125,11 @@ class Authorizing:
             sleep=self._sleep,
         )
 
+    async def moved(self, server: MCPServer, grant: Grant, challenge: BearerChallenge) -> bool:
+        """Whether the MCP server now names another authorization server than the one that gave this grant (SEP-2352)."""
+        discovery = await self._drive(discover(server, challenge))
+        return discovery.issuer != grant.issuer
+
     async def _open(self, server: MCPServer, need: Need) -> AuthorizationRequest:
         discovery = await self._drive(discover(server, need.challenge))
         moved = need.grant is not None and need.grant.issuer != discovery.issuer

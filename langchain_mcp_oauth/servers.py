@@ -45,6 +45,9 @@ class MCPServer(BaseModel):
     """Our client-ID metadata document (CIMD): an https URL with a path, used where the authorization server supports it."""
     assume_pkce: bool = False
     """For authorization servers that support PKCE but do not say so in their metadata (Microsoft Entra ID, Amazon Cognito)."""
+    default_endpoints: bool = False
+    """For servers of the MCP revision 2025-03-26 that publish no metadata at all: `/authorize`, `/token` and `/register` at the server's
+    own origin, as that revision prescribes (§2.3.3). Metadata that is found is used instead. Default: nothing is guessed."""
     start: Literal["anonymous", "login"] = "anonymous"
     """`login`: ask for the login before the first request, for servers that answer anonymous ones with less."""
     headers: Mapping[str, SecretStr] | None = None

@@ -127,16 +127,21 @@ class Connections:
 
     async def close_idle(self) -> None:
         """End a few of the sessions that have been unused too long or are too many."""
+        if self._over() is None:
+            return
         with anyio.move_on_after(1.0):
             for _ in range(CLOSED_AT_ONCE):
-                oldest = next(iter(self._connections.values()), None)
-                if oldest is None or not self._is_over(oldest):
+                over = self._over()
+                if over is None:
                     return
-                await self.close(oldest.key)
+                await self.close(over.key)
 
-    def _is_over(self, connection: Connection) -> bool:
-        unused = self.clock() - connection.last_used
-        return not connection.busy and (unused > IDLE or len(self._connections) > MAX_SESSIONS)
+    def _over(self) -> Connection | None:
+        """The connection unused longest, if its time is over."""
+        oldest = next(iter(self._connections.values()), None)
+        if oldest is None or oldest.busy:
+            return None
+        return oldest if self.clock() - oldest.last_used > IDLE or len(self._connections) > MAX_SESSIONS else None
 
 
 class Connection:

@@ -25,7 +25,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from langchain_mcp_oauth.connections.endpoint import BACKGROUND, EVENTS, JSON, MAX_JSON, Endpoint, Refused, media_type
+from langchain_mcp_oauth.connections.endpoint import BACKGROUND, END_OF_ANSWER, EVENTS, JSON, MAX_JSON, Endpoint, Refused, media_type
 from langchain_mcp_oauth.connections.wire import answers, parse_message, read_error, read_result
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.http import connection_failed, read_body
@@ -44,9 +44,6 @@ MAX_RESUMPTIONS = 5
 SHORTEST_WAIT = 0.1
 """Seconds before the first resumption, twice as many before each further one; a longer `retry` of the server's is respected."""
 
-END_OF_STREAM = 0.05
-"""Seconds to wait for the end of a stream after its answer. Only a stream read to its end leaves a connection that can be used again."""
-
 
 class AbandonCall(Exception):
     """Raised by a callback of the session: cancel the request that is under way, and let this out to its caller."""
@@ -61,6 +58,7 @@ class _Call:
     """A request under way."""
 
     id: int
+    method: str
     headers: Mapping[str, str]
     on_progress: ProgressFnT | None
     answered: bool = False
@@ -171,9 +169,9 @@ class HttpDispatcher:
     # A request and its answer -------------------------------------------------------------------------------------------------
 
     async def _perform(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions) -> dict[str, Any]:
-        call = _Call(next(self._ids), _headers(opts), opts.get("on_progress"))
+        call = _Call(next(self._ids), method, _headers(opts), opts.get("on_progress"))
         try:
-            answer = await self._exchange(call, to_json(_request(call, method, params)))
+            answer = await self._exchange(call, to_json(_request(call, params)))
         except (anyio.get_cancelled_exc_class(), AbandonCall):
             if opts.get("cancel_on_abandon", True) and not call.answered:
                 await self._say_cancelled(call)
@@ -208,6 +206,8 @@ class HttpDispatcher:
         """The answer; None if its stream ended early and can be resumed."""
         if not response.is_success:
             raise await self._refusal(call, response)
+        if call.method == "initialize":
+            self._endpoint.begin_session(response)
         if media_type(response) == EVENTS:
             return await self._read_events(call, response)
         if media_type(response) != JSON or response.status_code == 202:
@@ -272,7 +272,7 @@ class HttpDispatcher:
     async def _resume(self, call: _Call) -> dict[str, Any] | None:
         """Ask for the rest of the stream. Whatever is answered to *this*, the request itself has been accepted and may be done."""
         try:
-            response = await self._endpoint.send("GET", {"accept": EVENTS, "last-event-id": call.last_event_id})
+            response = await self._endpoint.send("GET", {**call.headers, "accept": EVENTS, "last-event-id": call.last_event_id})
         except httpx2.TransportError:
             return None
         except Refused:
@@ -315,14 +315,15 @@ def _headers(opts: CallOptions) -> dict[str, str]:
     return {name.lower(): value for name, value in opts.get("headers", {}).items()}
 
 
-def _request(call: _Call, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+def _request(call: _Call, params: Mapping[str, Any] | None) -> dict[str, Any]:
     if call.on_progress is not None:  # the request's id is also its progress token
         params = {**(params or {}), "_meta": {**((params or {}).get("_meta") or {}), "progressToken": call.id}}
-    message = {"jsonrpc": "2.0", "id": call.id, "method": method}
+    message = {"jsonrpc": "2.0", "id": call.id, "method": call.method}
     return {**message, "params": params} if params else message
 
 
 async def _read_to_end(events: AsyncIterator[httpx2.ServerSentEvent]) -> None:
-    with anyio.move_on_after(END_OF_STREAM), suppress(httpx2.TransportError):
+    """Only a stream read to its end leaves a connection that can be used again."""
+    with anyio.move_on_after(END_OF_ANSWER), suppress(httpx2.TransportError):
         async for _ in events:
             pass

@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import httpx2
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from pydantic_core import to_json
 
 from langchain_mcp_oauth.errors import MCPOAuthError, ProtocolError
@@ -17,13 +16,30 @@ from langchain_mcp_oauth.models import BearerChallenge, Grant
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 from langchain_mcp_oauth.oauth.challenge import read_challenge
 
-__all__ = ["EVENTS", "JSON", "MAX_JSON", "Endpoint", "Refused", "SessionExpired", "Unauthorized", "media_type"]
+__all__ = [
+    "BACKGROUND",
+    "END_OF_ANSWER",
+    "EVENTS",
+    "JSON",
+    "MAX_JSON",
+    "Endpoint",
+    "Refused",
+    "SessionExpired",
+    "Unauthorized",
+    "media_type",
+]
 
 MAX_JSON = 4 * 1024 * 1024
 """Bytes of a JSON answer."""
 
 MAX_REDIRECTS = 5
 """Of one request, all within the server's origin."""
+
+END_OF_ANSWER = 0.05
+"""Seconds to wait for the end of an answer of which all that matters is known."""
+
+MAX_DISCARDED = 64 * 1024
+"""Bytes to read for that."""
 
 BACKGROUND = 1.0
 """Seconds for what nobody waits for: taking leave, and saying that a request is cancelled."""
@@ -76,21 +92,19 @@ class Endpoint:
         self._url = httpx2.URL(url)
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._session_id: str | None = None
-        self._version: dict[str, str] = {}
 
     async def send(self, method: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx2.Response:
         """Send one request; the caller reads the answer, whatever its status, and closes it.
 
         Args:
             method: `POST`, `GET` or `DELETE`.
-            headers: Of this message, names in lower case. The protocol version among them is remembered for messages without.
+            headers: Of this message, names in lower case.
             body: A JSON-RPC message.
 
         Raises:
             Unauthorized, SessionExpired: nothing was done.
             httpx2.TransportError, UnsafeURLError: as `guarded_client`.
         """
-        self._remember_version(headers)
         grant = self.current_grant()
         request = httpx2.Request(method, self._url, headers=self._all_headers(headers, grant), content=body)
         response = await self._send_once(request)
@@ -98,46 +112,46 @@ class Endpoint:
             following = self._redirect(response)
             if following is None:
                 break
-            await response.aclose()
+            await _discard(response)
             response = await self._send_once(following)
-        try:
-            self._check(response, grant)
-        except BaseException:
-            await response.aclose()
-            raise
+        refusal = self._refusal(response, grant)
+        if refusal is not None:
+            await _discard(response)
+            raise refusal
         return response
 
     async def post_quietly(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """Send what the caller is not to hear of again, neither of trouble nor of a wish for authorization."""
         with suppress(httpx2.TransportError, MCPOAuthError, Refused):
-            response = await self.send("POST", headers, to_json(message))
-            try:
-                await read_body(response, MAX_JSON)
-            finally:
-                await response.aclose()
+            await _discard(await self.send("POST", headers, to_json(message)))
 
-    async def close(self) -> None:
-        """End the session at the server, if it gave us one: best effort, at most a second. Never raises, never asks anybody."""
+    def begin_session(self, response: httpx2.Response) -> None:
+        """Take the session id from the answer to `initialize`, if there is one (2025-11-25, session management).
+
+        Raises:
+            ProtocolError: it is not visible ASCII, or too long.
+        """
+        session_id = response.headers.get(_SESSION_ID)
+        if session_id is not None and not is_visible_ascii(session_id, 1_024):
+            raise ProtocolError(f"{self.place} gave a session id that is not 1 to 1,024 characters of visible ASCII.")
+        self._session_id = session_id
+
+    async def end_session(self, headers: Mapping[str, str]) -> None:
+        """DELETE the session, if there is one: best effort, at most a second. Never raises, never asks anybody."""
         if self._session_id is None:
             return
         with anyio.move_on_after(BACKGROUND), suppress(httpx2.TransportError, MCPOAuthError, Refused):
-            response = await self.send("DELETE", {})
-            await response.aclose()  # whatever it says: 405 means that this server ends its sessions itself
+            await _discard(await self.send("DELETE", headers))  # whatever it says; 405: this server ends its sessions itself
         self._session_id = None
-
-    def _remember_version(self, headers: Mapping[str, str]) -> None:
-        if MCP_PROTOCOL_VERSION_HEADER in headers:
-            self._version = {MCP_PROTOCOL_VERSION_HEADER: headers[MCP_PROTOCOL_VERSION_HEADER]}
 
     def _all_headers(self, headers: Mapping[str, str], grant: Grant | None) -> dict[str, str]:
         """The operator's headers first: what the protocol and the login set is not theirs to change."""
-        every = {**self._headers, "accept": f"{JSON}, {EVENTS}", "content-type": JSON, **self._session_headers(), **headers}
+        every = {**self._headers, "accept": f"{JSON}, {EVENTS}", "content-type": JSON, **headers}
+        if self._session_id is not None:
+            every[_SESSION_ID] = self._session_id
         if grant is not None:
             every["authorization"] = f"Bearer {grant.tokens.access_token.get_secret_value()}"
         return every
-
-    def _session_headers(self) -> dict[str, str]:
-        return {_SESSION_ID: self._session_id, **self._version} if self._session_id is not None else {}
 
     async def _send_once(self, request: httpx2.Request) -> httpx2.Response:
         return await self._client.send(request, stream=True, follow_redirects=False)
@@ -149,18 +163,20 @@ class Endpoint:
             return None
         return following
 
-    def _check(self, response: httpx2.Response, grant: Grant | None) -> None:
+    def _refusal(self, response: httpx2.Response, grant: Grant | None) -> Refused | None:
         challenge = read_challenge(response)
         if challenge is not None:
-            raise Unauthorized(challenge, grant)
-        if response.status_code == 404 and self._session_id is not None:
-            raise SessionExpired
-        session_id = response.headers.get(_SESSION_ID)
-        if session_id is None or self._session_id is not None:
-            return
-        if not is_visible_ascii(session_id, 1_024):
-            raise ProtocolError(f"{self.place} gave a session id that is not 1 to 1,024 characters of visible ASCII.")
-        self._session_id = session_id
+            return Unauthorized(challenge, grant)
+        return SessionExpired() if response.status_code == 404 and self._session_id is not None else None
+
+
+async def _discard(response: httpx2.Response) -> None:
+    """Close an answer that nobody reads; a small one to its end, so that its connection can be used again."""
+    try:
+        with anyio.move_on_after(END_OF_ANSWER), suppress(httpx2.TransportError, ProtocolError):
+            await read_body(response, MAX_DISCARDED)
+    finally:
+        await response.aclose()
 
 
 def media_type(response: httpx2.Response) -> str:

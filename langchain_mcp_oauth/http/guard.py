@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeAlias
 
@@ -26,6 +27,9 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 
 MAX_ADDRESSES = 4
 """How many of a name's addresses are tried. All of them are judged."""
+
+SENT_AT_ONCE = 64 * 1024
+"""Bytes of a request that are sent together; larger ones go in pieces."""
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -173,26 +177,40 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    """A connection that is closed when its TLS handshake is cancelled; httpcore2 would lose it, and with it the file descriptor."""
+    """A connection that sends a small request in one piece, and is closed when its TLS handshake is cancelled.
+
+    httpcore2 writes a request's head and body one after the other, which costs a system call, a TLS record and mostly a packet each. Here
+    they wait for each other until the answer is read. And it would lose a connection, with its file descriptor, in that cancellation.
+    """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._unsent = b""
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._unsent:
+            with suppress(httpcore2.WriteError):  # the server may have answered and closed before it had read everything
+                await self._send(timeout)
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        self._unsent += buffer
+        if len(self._unsent) > SENT_AT_ONCE:
+            await self._send(timeout)
+
+    async def _send(self, timeout: float | None) -> None:
+        unsent, self._unsent = self._unsent, b""
+        await self._stream.write(unsent, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

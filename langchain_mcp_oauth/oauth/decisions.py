@@ -9,7 +9,7 @@
 | stale, not refreshable| none                                        | `Authorize(expired)` |
 | any, refreshable      | 401, first of this call                     | `Refresh` |
 | accepted before       | 401 again, or not refreshable               | `Authorize(expired)` |
-| never accepted        | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop |
+| never accepted        | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop, unless the issuer changed |
 | any                   | insufficient_scope                          | `Authorize(step_up)` |
 | any                   | insufficient_scope, answered too often      | `GiveUp(scope_not_granted)`; see `STEP_UP_LIMIT` |
 | any                   | insufficient_scope beyond what is configured| `GiveUp(scope_not_granted)` |

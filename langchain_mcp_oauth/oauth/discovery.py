@@ -6,8 +6,9 @@ Every document is looked for in the order of the specification, and what it says
 2. Authorization server metadata of one issuer: the configured one, else the first.
 
 Without protected resource metadata, `MCPServer.issuer` stands in for it. Failing that, metadata at the server's own origin that names this
-very origin as issuer is accepted (MCP authorization of 2025-03-26, §2.3); endpoints are never guessed. A document that is there but
-wrong ends the search: falling back from it would let whoever broke it choose the fallback.
+very origin as issuer is accepted (MCP authorization of 2025-03-26, §2.3); endpoints are never guessed, unless `default_endpoints` asks for
+that revision's own (§2.3.3). A document that is there but wrong ends the search: falling back from it would let whoever broke it choose
+the fallback.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def discover(server: MCPServer, challenge: BearerChallenge | None) -> Flow[Disco
     """Find out who guards `server`. At most six requests, all GET; no redirect is followed.
 
     Args:
-        server: `url`, `issuer` and `assume_pkce` are used.
+        server: `url`, `issuer`, `assume_pkce` and `default_endpoints` are used.
         challenge: What the server answered, if it did: its `resource_metadata` is looked at first. One on another origin than the
             server's is ignored with a warning: a proxy that publishes its inner address is common, and the two places on the server's
             own origin that are tried next are what RFC 9728 §3 calls authoritative anyway.
@@ -154,12 +155,26 @@ def _own_origin_metadata(server: MCPServer) -> Flow[Document]:
     urls = build_oauth_authorization_server_metadata_discovery_urls(None, server.url)
     found = yield from _first_document(urls)
     base = urls[0].removesuffix("/.well-known/oauth-authorization-server")
+    if found is None and server.default_endpoints:
+        return _default_metadata(base)
     if found is None or not issuers_match(str(found[1].get("issuer")), base):
         raise DiscoveryError(
             f"{redacted(server.url)} asks for authorization, but says nowhere who gives it: no protected resource metadata (RFC 9728) "
-            f"under {base}/.well-known/, and no authorization server metadata of its own. Set `issuer` if you know who guards it."
+            f"under {base}/.well-known/, and no authorization server metadata of its own. Set `issuer` if you know who guards it, or "
+            "`default_endpoints=True` if it is a server of the MCP revision 2025-03-26 that does so itself."
         )
     return found[1]
+
+
+def _default_metadata(base: str) -> Document:
+    """MCP authorization of 2025-03-26, §2.3.3; that revision requires PKCE of everybody, so nothing has to say so."""
+    return {
+        "issuer": base,
+        "authorization_endpoint": f"{base}/authorize",
+        "token_endpoint": f"{base}/token",
+        "registration_endpoint": f"{base}/register",
+        "code_challenge_methods_supported": ["S256"],
+    }
 
 
 def _first_document(urls: Iterable[str]) -> Flow[tuple[str, Document] | None]:

@@ -119,11 +119,7 @@ class Database:
     def _make_tables(self) -> None:
         if not self._create_tables:
             raise ConfigurationError("The database has no tables of this library: use create_tables=True, or migrate it first.")
-        try:
-            self._write(_create_tables)
-        except DBAPIError:  # on Postgres the slower of two processes fails; the faster one's tables are there then
-            if not self._read(_has_tables):
-                raise
+        self._write(_create_tables)
 
 
 def is_memory(url: URL) -> bool:
@@ -222,8 +218,8 @@ def _store_errors() -> Iterator[None]:
 
 
 def _is_collision(error: DBAPIError) -> bool:
-    """Another transaction inserted the same row first, or the database ended this one to resolve a deadlock (SQLSTATE class 40)."""
-    return isinstance(error, IntegrityError) or _code(error).startswith("40")
+    """Another transaction made the same row or table (42P07) first, or the database ended this one to resolve a deadlock (class 40)."""
+    return isinstance(error, IntegrityError) or _code(error).startswith(("40", "42P07"))
 
 
 def _is_unavailable(error: SQLAlchemyError) -> bool:

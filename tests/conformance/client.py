@@ -32,6 +32,9 @@ TURNS = 20
 REDIRECT_URI = "http://localhost:3000/callback"
 CLIENT_METADATA_URL = "https://conformance-test.local/client-metadata.json"
 
+OPTIONS: dict[str, dict[str, Any]] = {"auth/2025-03-26-oauth-endpoint-fallback": {"default_endpoints": True}}
+"""What the server of a scenario needs to be told; all others go by what they publish."""
+
 Step = Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -100,7 +103,10 @@ def here(step: Step, *arguments: Any) -> Any:
 
 
 def apart(step: Step, *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    """In a process of its own, forked from a server that has imported the library and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["langchain_mcp_oauth.toolkit", "langchain_mcp_oauth.store.sqlmodel"])
+    with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(here, step, *arguments).result()
 
 
@@ -108,7 +114,8 @@ def play(run: Callable[..., Any], application: Application) -> list[str]:
     """Use the tools, and do what is asked for, until it works."""
     for _ in range(TURNS):
         try:
-            return run(use_tools, application)
+            said: list[str] = run(use_tools, application)
+            return said
         except AuthRequired as needed:
             run(complete, application, approve(needed.authorization_url))
         except UnsafeURLError as refusal:
@@ -120,7 +127,8 @@ def server_options(url: str) -> dict[str, Any]:
     """What an application of the suite's scenario would configure."""
     given = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
     credentials = {name: given[name] for name in ("client_id", "client_secret") if name in given}
-    return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials}
+    options = OPTIONS.get(os.environ["MCP_CONFORMANCE_SCENARIO"], {})
+    return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials, **options}
 
 
 def main(*arguments: str) -> int:

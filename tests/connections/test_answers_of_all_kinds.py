@@ -153,22 +153,20 @@ async def test_result_types(connection_to: Callable[..., Any], result: dict[str,
         assert await call(connection) == outcome
 
 
-async def test_structured_content_is_checked_against_the_listed_schema(connection_to: Callable[..., Any]) -> None:
-    """A result that does not fit the schema its tool was listed with is an error in our words; unlisted, there is nothing to check."""
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    listing = {"tools": [{"name": "t", "inputSchema": {"type": "object"}, "outputSchema": schema}], "resultType": "complete"}
+async def test_a_servers_schema_is_not_run(connection_to: Callable[..., Any]) -> None:
+    """An output schema with a regular expression that takes for ever costs nothing, and structured content comes as it is (R45)."""
+    schema = {"type": "object", "properties": {"n": {"type": "string", "pattern": "^(a+)+$"}}}
+    listing = {"tools": [{"name": "t", "inputSchema": {"type": "object"}, "outputSchema": schema}]}
+    content = {"n": "a" * 40 + "!"}
     front = fake(
         "2025-11-25",
         tools_list=lambda seen: reply(seen, listing),
-        tools_call=lambda seen: reply(seen, TEXT | {"structuredContent": {"n": "secret text"}}),
+        tools_call=lambda seen: reply(seen, TEXT | {"structuredContent": content}),
     )
     connection = await connection_to(front)
-    assert await call(connection) == "done"
     await connection.list_tools(None)
-    with pytest.raises(ProtocolError, match="does not fit the output schema of 't'") as caught:
-        await call(connection)
-    assert "secret" not in str(caught.value)
-    assert len(front.of("tools/list")) == 1
+    with anyio.fail_after(2):
+        assert (await connection.call_tool(None, "t", {})).structured_content == content
 
 
 async def test_headers_that_do_not_fit_are_corrected(connection_to: Callable[..., Any]) -> None:

@@ -80,7 +80,7 @@ async def libc(host: str, port: int) -> list[str]:
         ("127.1", libc),
         ("2130706433", libc),
         ("0x7f000001", libc),
-        ("0177.0.0.1", libc),
+        ("017700000001", libc),
         ("0", libc),
         ("[::ffff:127.0.0.1]", says("::ffff:127.0.0.1")),
         ("localhost.", says("127.0.0.1")),

@@ -251,6 +251,31 @@ def test_endpoints_are_never_guessed() -> None:
     message = refusal({})
     assert f"{ORIGIN}/.well-known/" in message
     assert "`issuer`" in message
+    assert "`default_endpoints=True`" in message
+
+
+def test_the_default_endpoints_of_2025_03_26_on_request() -> None:
+    """MCP authorization of 2025-03-26, §2.3.3: at the server's origin, whatever its path, after every other place had nothing."""
+    expected = Discovery(
+        resource=URL,
+        issuer=ORIGIN,
+        authorization_endpoint=f"{ORIGIN}/authorize",
+        token_endpoint=f"{ORIGIN}/token",
+        registration_endpoint=f"{ORIGIN}/register",
+    )
+    assert found({}, default_endpoints=True) == (expected, [AT_PATH, AT_ROOT, OWN])
+
+
+@pytest.mark.parametrize("site", [SITE, {OWN: metadata(ORIGIN)}])
+def test_metadata_outranks_the_default_endpoints(site: dict[str, Any]) -> None:
+    """They are for servers that publish nothing."""
+    assert found(site, default_endpoints=True) == found(site)
+
+
+@pytest.mark.parametrize("site", [{AT_PATH: RESOURCE}, {OWN: metadata(ISSUER)}, {OWN: {}}])
+def test_default_endpoints_cover_nobodys_mistake(site: dict[str, Any]) -> None:
+    """An issuer without metadata, or metadata that is wrong, is an error as without the option."""
+    assert refusal(site, default_endpoints=True) == refusal(site)
 
 
 def test_no_metadata_of_the_issuer_is_the_end() -> None:

@@ -262,7 +262,7 @@ def test_an_expiry_that_is_no_time_to_come_is_none(expiry: object) -> None:
         {"client_id": f"{CANARY} x"},
         {"client_id": f"{CANARY}\n"},
         {"client_id": f"{CANARY}é"},
-        {"client_id": CANARY * 50},
+        {"client_id": CANARY.ljust(513, "x")},
         {"client_id": "c-1", "token_endpoint_auth_method": f"private_key_{CANARY}"},
         {"client_id": "c-1", "token_endpoint_auth_method": 7},
         {"client_id": "c-1", "token_endpoint_auth_method": ["none"]},
@@ -270,7 +270,7 @@ def test_an_expiry_that_is_no_time_to_come_is_none(expiry: object) -> None:
         {"client_id": "c-1", "token_endpoint_auth_method": "client_secret_post", "client_secret": ""},
         {"client_id": "c-1", "client_secret": f"{CANARY}\r\n"},
         {"client_id": "c-1", "client_secret": {"x": CANARY}},
-        {"client_id": "c-1", "client_secret": CANARY * 500},
+        {"client_id": "c-1", "client_secret": CANARY.ljust(4_097, "x")},
     ],
 )
 def test_unusable_registrations(document: dict[str, Any]) -> None:
@@ -278,6 +278,13 @@ def test_unusable_registrations(document: dict[str, Any]) -> None:
     with pytest.raises(RegistrationError, match=f"{ISSUER} .*cannot be used.*`client_id`") as error:
         registered(document)
     assert CANARY not in chain(error.value)
+
+
+def test_the_longest_registration() -> None:
+    """512 characters of id and 4,096 of secret can be used."""
+    client = registered({"client_id": "i" * 512, "client_secret": "s" * 4_096})
+    assert client.client_id == "i" * 512
+    assert client.client_secret == SecretStr("s" * 4_096)
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 404, 405])

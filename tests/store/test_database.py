@@ -91,7 +91,7 @@ def execute(database: str, *statements: str) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Another process is writing."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
 
@@ -352,6 +352,22 @@ async def test_whoever_creates_the_tables_second_uses_the_firsts(shared_database
     await store.aclose()
 
 
+async def test_creating_what_another_process_just_created_is_tried_again(postgres: str) -> None:
+    """The look whether the tables are there and their creation are two moments to Postgres."""
+    store = a_store(postgres)
+    await fill(store)
+    attempts: list[int] = []
+
+    def create_blindly_at_first(session: Session) -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            session.connection().exec_driver_sql("CREATE TABLE mcp_oauth_schema (version INTEGER)")
+        return len(attempts)
+
+    assert await store._write(create_blindly_at_first) == 2
+    await store.aclose()
+
+
 async def test_tables_can_be_made_by_migrations(shared_database: str) -> None:
     """With `create_tables=False` none is made; those made from `METADATA` are used."""
     store = a_store(shared_database, create_tables=False)
@@ -508,6 +524,39 @@ async def test_a_method_that_fails_in_the_middle_has_done_nothing(engine_or_url:
     dice.fails = False
     assert await store.grant_request("auth-bob", a_grant(BOB))
     await store.aclose()
+
+
+async def test_disconnecting_returns_what_it_deletes(shared_database: str) -> None:
+    """Tokens that another process is refreshing at this moment are those returned for revocation, not the ones before."""
+    store, engine = a_store(shared_database), create_engine(shared_database)
+    await fill(store)
+    with engine.begin() as other:
+        other.execute(text("UPDATE mcp_oauth_grants SET version = 42 WHERE user_id = 'alice'"))
+        disconnecting = asyncio.create_task(store.disconnect(KEY))
+        done, _ = await asyncio.wait([disconnecting], timeout=0.3)
+        assert not done
+    deleted = await disconnecting
+    assert deleted is not None
+    assert deleted.version == 42
+    assert await store.load_grant(KEY) is None
+    engine.dispose()
+    await store.aclose()
+
+
+async def test_no_transaction_is_open_while_a_key_service_is_asked(tmp_path: Path) -> None:
+    """Others can write meanwhile."""
+    path = tmp_path / "logins.db"
+    made = a_store(f"sqlite:///{path}")
+    await fill(made)
+
+    def ask() -> str:
+        with locked(path):
+            return ENCRYPTION_KEY
+
+    store = a_store(f"sqlite:///{path}?timeout=0", encryption_key=ask)
+    assert await store.save_grant(a_grant())
+    await store.aclose()
+    await made.aclose()
 
 
 async def test_a_deadlock_is_resolved(postgres: str) -> None:

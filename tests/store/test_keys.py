@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import keyring as keyring_package
 import keyring.backends.chainer
@@ -196,6 +198,20 @@ def test_making_a_key_file_is_said_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert KEY_VARIABLE in record.getMessage()
     assert str(tmp_path / "key") in record.getMessage()
     assert key not in record.getMessage()
+
+
+def test_who_comes_second_waits_for_the_firsts_key(tmp_path: Path) -> None:
+    """A key is looked for again when it is one's turn to make it."""
+    first, found = generate_key(), []
+    with closing(sqlite3.connect(tmp_path / "lock", isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        second = Thread(target=lambda: found.append(embedded(tmp_path)))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        (tmp_path / "key").write_text(first)
+    second.join()
+    assert found == [[first]]
 
 
 def test_processes_make_one_key(tmp_path: Path, processes: Callable[..., list[str]]) -> None:
