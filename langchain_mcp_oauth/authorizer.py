@@ -7,7 +7,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
+
+from pydantic import SecretStr
 
 from langchain_mcp_oauth.authorizing import Authorizing, CompletedAuthorization, Need, step_up_counter
 from langchain_mcp_oauth.errors import (
@@ -28,6 +30,8 @@ from langchain_mcp_oauth.models import (
     Reason,
 )
 from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, next_step, step_up_scopes
+from langchain_mcp_oauth.oauth.tokens import read_token_response
+from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.refreshing import Drive, Refresher, give_back
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
@@ -167,6 +171,32 @@ class Authorizer:
         self._cache.drop(self.key(user_id, completed.server))
         return completed
 
+    async def save_token_response(
+        self,
+        key: GrantKey,
+        token_response: Mapping[str, Any],
+        *,
+        issuer: str,
+        token_endpoint: str,
+        client_id: str,
+        client_secret: str | None,
+        resource: str | None,
+    ) -> None:
+        """Keep a login that was obtained elsewhere. See `MCPOAuthToolkit.save_token_response`."""
+        tokens = read_token_response(dict(token_response), issuer, scopes=(), refresh_token=None, now=self._now())
+        grant = Grant(
+            key=key,
+            issuer=issuer,
+            resource=resource or key.url,
+            token_endpoint=check_url(token_endpoint, "token_endpoint"),
+            client=_imported_client(self.servers[key.server], issuer, client_id, client_secret),
+            tokens=tokens,
+            scopes_requested=tokens.scopes,
+            accepted=True,
+        )
+        await self.store.save_grant(grant)
+        self._cache.drop(key)
+
     async def forget(self, key: GrantKey) -> Grant | None:
         """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
         self._cache.drop(key)
@@ -239,6 +269,19 @@ class Authorizer:
         if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
             return client
         return replace(client, client_secret=server.client_secret)
+
+
+def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secret: str | None) -> ClientRegistration:
+    configured = server.client_id == client_id
+    has_secret = client_secret is not None or (configured and server.client_secret is not None)
+    return ClientRegistration(
+        issuer=issuer,
+        client_id=client_id,
+        client_secret=SecretStr(client_secret) if client_secret is not None else None,
+        auth_method=(configured and server.client_auth_method) or ("client_secret_basic" if has_secret else "none"),
+        kind="preregistered" if configured else "dynamic",
+        redirect_uri="",
+    )
 
 
 def _same(one: Grant | None, other: Grant | None) -> bool:

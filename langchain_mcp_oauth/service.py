@@ -72,7 +72,7 @@ class Service:
         return result
 
     async def disconnect(self, user_id: str, server: str) -> bool:
-        """Forget the login here first, end its sessions while the server still knows its token, then revoke. True if the issuer was told."""
+        """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""
         key = self.authorizer.key(user_id, server)
         grant = await self.authorizer.forget(key)
         await self._loops.on_each(lambda parts: parts[1].close(key))

@@ -203,6 +203,45 @@ class MCPOAuthToolkit(BaseToolkit):
         """
         return await self._service.authorizer.complete(callback_url, self._resolve(user_id, None))
 
+    async def save_token_response(
+        self,
+        server: str,
+        token_response: Mapping[str, Any],
+        *,
+        issuer: str,
+        token_endpoint: str,
+        client_id: str,
+        client_secret: str | None = None,
+        resource: str | None = None,
+        user_id: str | None = None,
+    ) -> None:
+        """Keep a login that was obtained elsewhere, for migrations and tests; it takes the place of any there is.
+
+        Args:
+            server: The toolkit's name for the MCP server.
+            token_response: What the token endpoint answered (RFC 6749 §5.1); `expires_in` counts from now.
+            issuer: The authorization server that gave it.
+            token_endpoint: Where it is refreshed. Nothing else is asked of that server.
+            client_id: The client it was given to.
+            client_secret: Its secret, unless it is this server's configured client.
+            resource: What it is for (RFC 8707). Default: the server's URL.
+            user_id: Whose it is. Default: the toolkit's user.
+
+        Raises:
+            TokenEndpointError: it is no token response.
+            UnsafeURLError: the token endpoint is none that would be contacted.
+            UnknownServerError, UserRequiredError, StoreError.
+        """
+        await self._service.authorizer.save_token_response(
+            self._service.authorizer.key(self._resolve(user_id, None), server),
+            token_response,
+            issuer=issuer,
+            token_endpoint=token_endpoint,
+            client_id=client_id,
+            client_secret=client_secret,
+            resource=resource,
+        )
+
     async def disconnect(self, server: str, *, user_id: str | None = None) -> bool:
         """Log this user out of a server: forget the tokens here, void open requests, close sessions, revoke at the issuer (RFC 7009).
 

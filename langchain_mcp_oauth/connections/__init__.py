@@ -2,6 +2,7 @@
 
 - `wire`: reading a JSON-RPC message
 - `endpoint`: what goes on every HTTP request to a server, and what its answer's status means
+- `call`: a request under way
 - `dispatcher`: streamable HTTP, one POST for each request, in the caller's task
 - `questions`: a server's questions to a person, in one form for both eras
 - `session`: negotiating, listing, calling

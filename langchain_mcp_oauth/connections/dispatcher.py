@@ -16,20 +16,29 @@ from typing import Any, NoReturn
 import anyio
 import anyio.abc
 import httpx2
-from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest, ProgressFnT
+from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
 from mcp.shared.exceptions import MCPError, NoBackChannelError
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.shared.transport_context import TransportContext
 from mcp.types import INVALID_PARAMS, REQUEST_TIMEOUT, RequestId
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from langchain_mcp_oauth.connections.endpoint import BACKGROUND, END_OF_ANSWER, EVENTS, JSON, MAX_JSON, Endpoint, Refused, media_type
+from langchain_mcp_oauth.connections.call import Call, stamped
+from langchain_mcp_oauth.connections.endpoint import (
+    BACKGROUND,
+    END_OF_ANSWER,
+    EVENTS,
+    JSON,
+    MAX_JSON,
+    Endpoint,
+    Refused,
+    discard,
+    media_type,
+)
 from langchain_mcp_oauth.connections.wire import answers, parse_message, read_error, read_result
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.http import connection_failed, read_body
-from langchain_mcp_oauth.oauth.answers import is_visible_ascii, retry_after
+from langchain_mcp_oauth.oauth.answers import retry_after
 
 __all__ = ["AbandonCall", "HttpDispatcher", "ServerTrouble"]
 
@@ -51,45 +60,6 @@ class AbandonCall(Exception):
 
 class ServerTrouble(ConnectionFailed):
     """The server was reached, and answered 429 or 5xx."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """A request under way."""
-
-    id: int
-    method: str
-    headers: Mapping[str, str]
-    on_progress: ProgressFnT | None
-    answered: bool = False
-    last_event_id: str = ""
-    retry: float = 0.0
-    """Seconds the server wants us to wait before we resume."""
-
-    @property
-    def modern(self) -> bool:
-        return self.headers.get(MCP_PROTOCOL_VERSION_HEADER) in MODERN_PROTOCOL_VERSIONS
-
-    @property
-    def resumable(self) -> bool:
-        """Only 2025-11-25 and earlier resume, and only streams whose events have ids."""
-        return bool(self.last_event_id) and not self.modern
-
-    def note(self, event: httpx2.ServerSentEvent) -> None:
-        if is_visible_ascii(event.id, 1_024):
-            self.last_event_id = event.id
-        if event.retry is not None:
-            self.retry = event.retry / 1000
-
-    async def report(self, params: dict[str, Any]) -> None:
-        """Hand a progress notification to whoever asked for it."""
-        progress, total, text = params.get("progress"), params.get("total"), params.get("message")
-        if self.on_progress is None or str(params.get("progressToken")) != str(self.id) or not isinstance(progress, int | float):
-            return
-        try:
-            await self.on_progress(progress, total if isinstance(total, int | float) else None, text if isinstance(text, str) else None)
-        except Exception:
-            logger.exception("A progress callback raised; the call goes on.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,27 +128,23 @@ class HttpDispatcher:
         """
         message: dict[str, Any] = {"jsonrpc": "2.0", "method": method} | ({"params": params} if params else {})
         try:
-            response = await self._endpoint.send("POST", _headers(opts or {}), to_json(message))
-            try:
-                await read_body(response, MAX_JSON)
-            finally:
-                await response.aclose()
+            await discard(await self._endpoint.send("POST", stamped(opts or {}), to_json(message)))
         except httpx2.TransportError as error:
             raise connection_failed(self._endpoint.place, error) from None
 
     # A request and its answer -------------------------------------------------------------------------------------------------
 
     async def _perform(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions) -> dict[str, Any]:
-        call = _Call(next(self._ids), method, _headers(opts), opts.get("on_progress"))
+        call = Call(next(self._ids), method, stamped(opts), opts.get("on_progress"))
         try:
-            answer = await self._exchange(call, to_json(_request(call, params)))
+            answer = await self._exchange(call, to_json(call.message(params)))
         except (anyio.get_cancelled_exc_class(), AbandonCall):
             if opts.get("cancel_on_abandon", True) and not call.answered:
                 await self._say_cancelled(call)
             raise
         return read_result(answer, self._endpoint.place, modern=call.modern)
 
-    async def _say_cancelled(self, call: _Call) -> None:
+    async def _say_cancelled(self, call: Call) -> None:
         """Until 2025-11-25 a notification cancels a request; from 2026-07-28 on, closing its stream does, and that has happened."""
         if call.modern:
             return
@@ -187,7 +153,7 @@ class HttpDispatcher:
             message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             await self._endpoint.post_quietly(message, call.headers)
 
-    async def _exchange(self, call: _Call, body: bytes) -> dict[str, Any]:
+    async def _exchange(self, call: Call, body: bytes) -> dict[str, Any]:
         response = await self._endpoint.send("POST", call.headers, body)
         try:
             answer = await self._read(call, response)
@@ -202,7 +168,7 @@ class HttpDispatcher:
             raise self._broken_off()
         return answer
 
-    async def _read(self, call: _Call, response: httpx2.Response) -> dict[str, Any] | None:
+    async def _read(self, call: Call, response: httpx2.Response) -> dict[str, Any] | None:
         """The answer; None if its stream ended early and can be resumed."""
         if not response.is_success:
             raise await self._refusal(call, response)
@@ -218,7 +184,7 @@ class HttpDispatcher:
         call.answered = True
         return message
 
-    async def _refusal(self, call: _Call, response: httpx2.Response) -> Exception:
+    async def _refusal(self, call: Call, response: httpx2.Response) -> Exception:
         """What an answer that is not 2xx means: a JSON-RPC error is the server's own word, else the status speaks."""
         status, place = response.status_code, self._endpoint.place
         if media_type(response) == JSON and status not in (429, 502, 503, 504):
@@ -243,7 +209,7 @@ class HttpDispatcher:
 
     # An event stream ------------------------------------------------------------------------------------------------------------
 
-    async def _read_events(self, call: _Call, response: httpx2.Response) -> dict[str, Any] | None:
+    async def _read_events(self, call: Call, response: httpx2.Response) -> dict[str, Any] | None:
         source = httpx2.EventSource(response, max_event_size=MAX_EVENT)
         try:
             async with aclosing(source.__aiter__()) as events:  # type: ignore[type-var]
@@ -256,7 +222,7 @@ class HttpDispatcher:
             raise self._broken_off()
         return answer
 
-    async def _find_answer(self, call: _Call, events: AsyncIterator[httpx2.ServerSentEvent]) -> dict[str, Any] | None:
+    async def _find_answer(self, call: Call, events: AsyncIterator[httpx2.ServerSentEvent]) -> dict[str, Any] | None:
         async for event in events:
             call.note(event)
             if event.event != "message" or not event.data:
@@ -269,7 +235,7 @@ class HttpDispatcher:
             await self._receive(call, message)
         return None
 
-    async def _resume(self, call: _Call) -> dict[str, Any] | None:
+    async def _resume(self, call: Call) -> dict[str, Any] | None:
         """Ask for the rest of the stream. Whatever is answered to *this*, the request itself has been accepted and may be done."""
         try:
             response = await self._endpoint.send("GET", {**call.headers, "accept": EVENTS, "last-event-id": call.last_event_id})
@@ -284,7 +250,7 @@ class HttpDispatcher:
         finally:
             await response.aclose()
 
-    async def _receive(self, call: _Call, message: dict[str, Any]) -> None:
+    async def _receive(self, call: Call, message: dict[str, Any]) -> None:
         """What a server sends before its answer: notifications and, until 2025-11-25, requests of its own."""
         method, params = message.get("method"), message.get("params")
         params = params if isinstance(params, dict) else {}
@@ -297,7 +263,7 @@ class HttpDispatcher:
         elif self._on_notify is not None:
             await self._on_notify(_Inbound(None), method, params)
 
-    async def _answer(self, call: _Call, request_id: Any, method: str, params: dict[str, Any]) -> None:
+    async def _answer(self, call: Call, request_id: Any, method: str, params: dict[str, Any]) -> None:
         if self._on_request is None or call.modern:  # from 2026-07-28 on, servers make no requests and clients POST no answers
             logger.debug("%s sent a request, which is ignored.", self._endpoint.place)
             return
@@ -309,17 +275,6 @@ class HttpDispatcher:
         except ValidationError:
             answer["error"] = {"code": INVALID_PARAMS, "message": "Invalid request parameters"}
         await self._endpoint.post_quietly(answer, call.headers)
-
-
-def _headers(opts: CallOptions) -> dict[str, str]:
-    return {name.lower(): value for name, value in opts.get("headers", {}).items()}
-
-
-def _request(call: _Call, params: Mapping[str, Any] | None) -> dict[str, Any]:
-    if call.on_progress is not None:  # the request's id is also its progress token
-        params = {**(params or {}), "_meta": {**((params or {}).get("_meta") or {}), "progressToken": call.id}}
-    message = {"jsonrpc": "2.0", "id": call.id, "method": call.method}
-    return {**message, "params": params} if params else message
 
 
 async def _read_to_end(events: AsyncIterator[httpx2.ServerSentEvent]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "Refused",
     "SessionExpired",
     "Unauthorized",
+    "discard",
     "media_type",
 ]
 
@@ -112,18 +113,18 @@ class Endpoint:
             following = self._redirect(response)
             if following is None:
                 break
-            await _discard(response)
+            await discard(response)
             response = await self._send_once(following)
         refusal = self._refusal(response, grant)
         if refusal is not None:
-            await _discard(response)
+            await discard(response)
             raise refusal
         return response
 
     async def post_quietly(self, message: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """Send what the caller is not to hear of again, neither of trouble nor of a wish for authorization."""
         with suppress(httpx2.TransportError, MCPOAuthError, Refused):
-            await _discard(await self.send("POST", headers, to_json(message)))
+            await discard(await self.send("POST", headers, to_json(message)))
 
     def begin_session(self, response: httpx2.Response) -> None:
         """Take the session id from the answer to `initialize`, if there is one (2025-11-25, session management).
@@ -141,7 +142,7 @@ class Endpoint:
         if self._session_id is None:
             return
         with anyio.move_on_after(BACKGROUND), suppress(httpx2.TransportError, MCPOAuthError, Refused):
-            await _discard(await self.send("DELETE", headers))  # whatever it says; 405: this server ends its sessions itself
+            await discard(await self.send("DELETE", headers))  # whatever it says; 405: this server ends its sessions itself
         self._session_id = None
 
     def _all_headers(self, headers: Mapping[str, str], grant: Grant | None) -> dict[str, str]:
@@ -170,7 +171,7 @@ class Endpoint:
         return SessionExpired() if response.status_code == 404 and self._session_id is not None else None
 
 
-async def _discard(response: httpx2.Response) -> None:
+async def discard(response: httpx2.Response) -> None:
     """Close an answer that nobody reads; a small one to its end, so that its connection can be used again."""
     try:
         with anyio.move_on_after(END_OF_ANSWER), suppress(httpx2.TransportError, ProtocolError):

@@ -14,6 +14,10 @@ from langchain_mcp_oauth.errors import ProtocolError
 
 __all__ = ["answers", "parse_message", "read_error", "read_result"]
 
+MAX_CONTAINERS = 500_000
+"""Brackets and braces that open in one message. An empty list takes two bytes on the wire and a hundred in memory, twice while it is
+validated: without this limit, 4 MiB become 200 MB."""
+
 RESULT_TYPES = frozenset({"complete", "input_required"})
 """What a result can be (2026-07-28, basic protocol). One without a type is complete, one of another type is invalid."""
 
@@ -27,8 +31,10 @@ def parse_message(text: str | bytes, place: str, secrets: Sequence[str] = ()) ->
         secrets: Replaced by `[redacted]` wherever the message repeats them: a server may echo the token it was sent.
 
     Raises:
-        ProtocolError: it is not a JSON object, or nested too deep to be read.
+        ProtocolError: it is not a JSON object, or has too many parts or levels.
     """
+    if _count(text, "[") + _count(text, "{") > MAX_CONTAINERS:
+        raise ProtocolError(f"{place} sent a message of more than {MAX_CONTAINERS:,} lists and objects.")
     try:
         message = from_json(text)
     except ValueError:
@@ -83,6 +89,10 @@ def read_error(message: dict[str, Any]) -> MCPError | None:
 
 def _holds(text: str | bytes, secret: str) -> bool:
     return secret.encode() in text if isinstance(text, bytes) else secret in text
+
+
+def _count(text: str | bytes, character: str) -> int:
+    return text.count(character.encode()) if isinstance(text, bytes) else text.count(character)
 
 
 def _redact(value: Any, secrets: Sequence[str]) -> Any:

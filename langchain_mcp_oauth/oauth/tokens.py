@@ -26,7 +26,7 @@ from langchain_mcp_oauth.models import (
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
 
-__all__ = ["exchange", "refresh", "revoke"]
+__all__ = ["exchange", "read_token_response", "refresh", "revoke"]
 
 MAX_TOKEN_LENGTH = 16_384
 """Characters. Longer ones do not fit into a request's headers."""
@@ -53,7 +53,7 @@ def exchange(request: AuthorizationRequest, code: SecretStr, now: datetime) -> F
         "resource": request.resource,
     }
     answer = yield from _ask(request.token_endpoint, form, request.client)
-    return _read_tokens(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
+    return read_token_response(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
 
 
 def refresh(grant: Grant, now: datetime) -> Flow[TokenSet]:
@@ -78,7 +78,7 @@ def refresh(grant: Grant, now: datetime) -> Flow[TokenSet]:
         "resource": grant.resource,
     }
     answer = yield from _ask(grant.token_endpoint, form, grant.client)
-    return _read_tokens(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
+    return read_token_response(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
 
 
 def revoke(grant: Grant) -> Flow[None]:
@@ -131,10 +131,14 @@ def _refuse(issuer: str, status: int, code: str | None) -> NoReturn:
     raise TokenEndpointError(message, oauth_error=code)
 
 
-def _read_tokens(
+def read_token_response(
     answer: dict[str, Any], issuer: str, *, scopes: tuple[str, ...], refresh_token: SecretStr | None, now: datetime
 ) -> TokenSet:
-    """RFC 6749 §5.1. What the answer leaves out is what was asked for (§3.3), or what there was before (§6)."""
+    """RFC 6749 §5.1. What the answer leaves out is what was asked for (§3.3), or what there was before (§6).
+
+    Raises:
+        TokenEndpointError: it is not one; the message holds nothing of it.
+    """
     kind, access, renewal = answer.get("token_type"), answer.get("access_token"), answer.get("refresh_token") or None
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise _unusable(issuer, "its token_type is not Bearer")

@@ -102,9 +102,9 @@ def test_scenario(suite: list[str], scenario: str, version: str, end: str, optio
     options = ["--scenario", f"auth/{scenario}", "--spec-version", version, "--timeout", "90000", "--output-dir", str(tmp_path)]
     ended = subprocess.run([*suite, "client", "--command", command, *options], capture_output=True, text=True, timeout=120, check=False)
     [results] = tmp_path.glob("**/checks.json")
+    said = results.with_name("stdout.txt").read_text() + results.with_name("stderr.txt").read_text()
+    assert said.startswith(end), said
     checks: list[dict[str, Any]] = json.loads(results.read_text())
     assert [check for check in checks if check["status"] in {"FAILURE", "WARNING"}] == []
     assert "SUCCESS" in {check["status"] for check in checks}
-    said = results.with_name("stdout.txt").read_text() + results.with_name("stderr.txt").read_text()
-    assert said.startswith(end), said
     assert ended.returncode == 0, ended.stdout

@@ -78,6 +78,7 @@ async def test_answers(connection_to: Callable[..., Any], era: str, answer: Call
         (lambda seen: Response(b" " * (4 * 1024 * 1024 + 1), media_type="application/json"), "more than 4,096 KiB"),
         (lambda seen: events("data: " + "x" * (1024 * 1024 + 1) + "\n\n"), "an event of more than 1,024 KiB"),
         (lambda seen: events("data: {\n\n"), "not JSON"),
+        (lambda seen: Response(b"[" + b"[]," * 1_000_000 + b"[]]", media_type="application/json"), "more than 500,000 lists"),
         (lambda seen: Response(b"x", media_type="application/json", headers={"Content-Encoding": "gzip"}), "compressed"),
         (lambda seen: Response(status_code=400), "answered 400"),
         (lambda seen: JSONResponse({"error": "no"}, 418), "answered 418"),

@@ -13,8 +13,10 @@ from langchain_mcp_oauth import (
     AuthRequired,
     ConnectionFailed,
     RequestUsedError,
+    TokenEndpointError,
     WrongUserError,
 )
+from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.testing import Person, ProtectedServer, ToolCall
 
 from .conftest import MakeToolkit
@@ -288,3 +290,30 @@ async def test_a_sync_program_needs_no_loop(make_toolkit: MakeToolkit, alice: Pe
     tools = {tool.name: tool for tool in toolkit.get_tools()}
     assert tools["demo__whoami"].invoke({})[0]["text"] == "alice"
     await toolkit.aclose()
+
+
+async def test_a_login_from_elsewhere_can_be_brought_along(make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer) -> None:
+    """A token response is kept like a login of our own: used, and refreshed with its client at its endpoint."""
+    await log_in(make_toolkit(), alice)
+    theirs = await make_toolkit().store.load_grant(GrantKey("alice", "demo", server.url))
+    assert theirs is not None
+    assert theirs.tokens.refresh_token is not None
+    assert theirs.client.client_secret is not None
+    toolkit = make_toolkit("carol")
+    await toolkit.save_token_response(
+        "demo",
+        {
+            "access_token": theirs.tokens.access_token.get_secret_value(),
+            "refresh_token": theirs.tokens.refresh_token.get_secret_value(),
+            "token_type": "Bearer",
+            "expires_in": 0,
+        },
+        issuer=server.issuer,
+        token_endpoint=theirs.token_endpoint,
+        client_id=theirs.client.client_id,
+        client_secret=theirs.client.client_secret.get_secret_value(),
+    )
+    assert await text_of((await tools_of(toolkit))["whoami"]) == "alice"
+    assert server.count(grant_type="refresh_token", status=200) == 1
+    with pytest.raises(TokenEndpointError):
+        await toolkit.save_token_response("demo", {"token": "x"}, issuer="https://i", token_endpoint="https://i/t", client_id="c")

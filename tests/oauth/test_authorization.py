@@ -157,11 +157,12 @@ def test_the_endpoints_own_query_is_kept() -> None:
 OURS = ["response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method", "resource", "prompt"]
 
 
+@pytest.mark.parametrize("value", ["=x", "=", ""])
 @pytest.mark.parametrize("name", [*OURS, "%73tate"])
-def test_an_endpoint_with_one_of_our_parameters_is_refused(name: str) -> None:
+def test_an_endpoint_with_one_of_our_parameters_is_refused(name: str, value: str) -> None:
     """RFC 6749 §3.1: no parameter twice; the server would choose which of the two counts."""
     with pytest.raises(UnsafeURLError, match="ours to set"):
-        build(replace(DISCOVERY, authorization_endpoint=f"{ISSUER}/authorize?a=b&{name}=x"))
+        build(replace(DISCOVERY, authorization_endpoint=f"{ISSUER}/authorize?a=b&{name}{value}"))
 
 
 @pytest.mark.parametrize("endpoint", ["javascript:alert(1)", "http://as.example.com/authorize", f"{ISSUER}/authorize#x", f"{ISSUER}/$(id)"])
@@ -272,7 +273,7 @@ BROKEN = {
     "any parameter twice": f"{callback(state=STATE, code=CODE)}&x=1&x=1",
     "twice, once encoded": f"{callback(state=STATE, code=CODE)}&%63ode=other",
     "21 parameters": callback(state=STATE, code=CODE, **{f"x{number}": "" for number in range(19)}),
-    "too long": callback(state=STATE, code=CODE.ljust(16_384, "x")),
+    "too long": callback(state=STATE, code=CODE).ljust(16_385, "x"),
     "not UTF-8": f"{callback(state=STATE, code=CODE)}&x=%ff",
     "control character": f"{callback(state=STATE, code=CODE)}\x00",
     "line break inside": f"{REDIRECT_URI}?code={CODE}\n&state={STATE}",
@@ -289,6 +290,11 @@ def test_broken_callbacks(text: str) -> None:
     with pytest.raises(CallbackError) as error:
         parse_callback(text)
     assert CANARY not in chain(error.value)
+
+
+def test_16_kib_are_not_too_long() -> None:
+    """Some codes are long."""
+    assert parse_callback(callback(state=STATE, code=CODE).ljust(16_384, "x")).state == SecretStr(STATE)
 
 
 def test_20_parameters_are_not_too_many() -> None:

@@ -576,7 +576,7 @@ async def test_a_deadlock_is_resolved(postgres: str) -> None:
         return lock_both
 
     await asyncio.gather(store._write(work("alice", "bob")), store._write(work("bob", "alice")))
-    assert len(attempts) == 3
+    assert len(attempts) > 2
     await store.aclose()
 
 
