@@ -199,7 +199,7 @@ class HttpDispatcher:
             return ProtocolError(f"{place} redirects to another place, which is not followed. Configure the server's final URL.")
         return ProtocolError(f"{place} answered {status} to an MCP request. Is this the URL of its MCP endpoint?")
 
-    def _parse(self, text: str | bytes) -> dict[str, Any]:
+    def _parse(self, text: bytes) -> dict[str, Any]:
         grant = self._endpoint.current_grant()
         tokens = (grant.tokens.access_token, grant.tokens.refresh_token) if grant is not None else ()
         return parse_message(text, self._endpoint.place, [token.get_secret_value() for token in tokens if token is not None])
@@ -227,7 +227,7 @@ class HttpDispatcher:
             call.note(event)
             if event.event != "message" or not event.data:
                 continue
-            message = self._parse(event.data)
+            message = self._parse(event.data.encode())
             if answers(message, call.id):
                 call.answered = True
                 await _read_to_end(events)

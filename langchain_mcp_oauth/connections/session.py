@@ -141,7 +141,7 @@ class Session(ClientSession):
             if len(tools) > MAX_TOOLS or not cursor:
                 break
         if cursor or len(tools) > MAX_TOOLS:
-            raise ProtocolError(f"An MCP server lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
+            raise ProtocolError(f"{self._endpoint.place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
         return ListedTools(tuple(tools), self.server_info, self.instructions, self.protocol_version)
 
     async def _hear_it_out(self) -> None:
@@ -164,7 +164,7 @@ class Session(ClientSession):
         send = partial(self._call, name, arguments, on_progress)
         result = await (self._call_modern if self.modern else self._call_2025)(send, input_responses, request_state)
         if isinstance(result, InputRequiredResult) and not self._asks:
-            raise ProtocolError(f"The tool {name!r} asks for a person's input, though it was told that there is nobody.")
+            raise ProtocolError(f"{self._endpoint.place} asks for a person's input, though it was told that there is nobody.")
         return result
 
     async def send_request(self, *args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ class Session(ClientSession):
                 return result
             await anyio.sleep(NOT_YET)
             responses, state = None, result.request_state
-        raise ProtocolError(f"An MCP server put a call off {MAX_ROUNDS} times.")
+        raise ProtocolError(f"{self._endpoint.place} put a call off {MAX_ROUNDS} times.")
 
     async def _call_2025(self, send: _Send, responses: InputResponses | None, state: str | None) -> ToolResult:
         token = current_answers.set(parse_answers(responses, state))

@@ -18,11 +18,14 @@ MAX_CONTAINERS = 500_000
 """Brackets and braces that open in one message. An empty list takes two bytes on the wire and a hundred in memory, twice while it is
 validated: without this limit, 4 MiB become 200 MB."""
 
+SHORTEST_SECRET = 8
+"""Characters. Anything shorter would be found, and blotted out, where it is no secret."""
+
 RESULT_TYPES = frozenset({"complete", "input_required"})
 """What a result can be (2026-07-28, basic protocol). One without a type is complete, one of another type is invalid."""
 
 
-def parse_message(text: str | bytes, place: str, secrets: Sequence[str] = ()) -> dict[str, Any]:
+def parse_message(text: bytes, place: str, secrets: Sequence[str] = ()) -> dict[str, Any]:
     """One JSON-RPC message.
 
     Args:
@@ -33,7 +36,7 @@ def parse_message(text: str | bytes, place: str, secrets: Sequence[str] = ()) ->
     Raises:
         ProtocolError: it is not a JSON object, or has too many parts or levels.
     """
-    if _count(text, "[") + _count(text, "{") > MAX_CONTAINERS:
+    if text.count(b"[") + text.count(b"{") > MAX_CONTAINERS:
         raise ProtocolError(f"{place} sent a message of more than {MAX_CONTAINERS:,} lists and objects.")
     try:
         message = from_json(text)
@@ -41,7 +44,7 @@ def parse_message(text: str | bytes, place: str, secrets: Sequence[str] = ()) ->
         raise ProtocolError(f"{place} sent something that is not JSON, or nested too deep.") from None
     if not isinstance(message, dict):
         raise ProtocolError(f"{place} sent JSON that is not an MCP message.")
-    echoed = [secret for secret in secrets if _holds(text, secret)]
+    echoed = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and secret.encode() in text]
     return cast("dict[str, Any]", _redact(message, echoed)) if echoed else message
 
 
@@ -85,14 +88,6 @@ def read_error(message: dict[str, Any]) -> MCPError | None:
         return MCPError.from_error_data(ErrorData.model_validate(message.get("error")))
     except ValidationError:
         return None
-
-
-def _holds(text: str | bytes, secret: str) -> bool:
-    return secret.encode() in text if isinstance(text, bytes) else secret in text
-
-
-def _count(text: str | bytes, character: str) -> int:
-    return text.count(character.encode()) if isinstance(text, bytes) else text.count(character)
 
 
 def _redact(value: Any, secrets: Sequence[str]) -> Any:

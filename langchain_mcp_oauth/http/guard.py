@@ -99,12 +99,12 @@ def check_scheme(scheme: str, host: str, port: int, allowed_hosts: frozenset[str
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Opens TCP connections to public addresses, and to what `allowed_hosts` names.
 
-    An entry is an exact `host:port`, compared with the text of the URL: it opens no other port, name or address. An entry for a loopback
-    name or address is good for loopback addresses only; any other may resolve to whatever the operator's DNS says.
+    An entry is an exact `host:port` in lower case, compared with the text of the URL: it opens no other port, name or address. An entry
+    for a loopback name or address is good for loopback addresses only; any other may resolve to whatever the operator's DNS says.
     """
 
     def __init__(self, allowed_hosts: frozenset[str], resolver: Resolver) -> None:
-        self._allowed_hosts = frozenset(entry.lower() for entry in allowed_hosts)
+        self._allowed_hosts = allowed_hosts
         self._resolver = resolver
         self._network = httpcore2.AnyIOBackend()
 
@@ -229,7 +229,7 @@ async def _checked_peer(stream: httpcore2.AsyncNetworkStream, address: Address) 
 
 
 def _entry(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}".lower()
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").lower()
 
 
 def _embedded(address: Address) -> IPv4Address | None:

@@ -12,7 +12,6 @@ from oauth_samples import GRANT, NOW, TOKENS
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason
 from langchain_mcp_oauth.oauth.decisions import (
-    LEEWAY,
     STEP_UP_LIMIT,
     Authorize,
     GiveUp,
@@ -88,6 +87,11 @@ def test_configured_scopes_are_a_ceiling(ceiling: tuple[str, ...] | None, challe
     assert next_step(FRESH, challenge, NOW, answered=answered, ceiling=ceiling) == step
 
 
+def test_the_step_up_limit() -> None:
+    """MCP authorization, step-up flow, "no more than a few times": three sign-ins for the same thing, the first login included."""
+    assert STEP_UP_LIMIT == 2
+
+
 def test_start_with_login() -> None:
     """Some servers answer anonymous requests with less; only a missing grant makes a difference."""
     assert next_step(None, None, NOW, start_with_login=True) == Authorize(Reason.LOGIN)
@@ -96,7 +100,7 @@ def test_start_with_login() -> None:
 
 @pytest.mark.parametrize(
     ("lifetime", "fresh_for"),
-    [(timedelta(hours=1), timedelta(hours=1) - LEEWAY), (timedelta(minutes=1), timedelta(seconds=54)), (timedelta(0), timedelta(0))],
+    [(timedelta(hours=1), timedelta(minutes=59, seconds=30)), (timedelta(minutes=1), timedelta(seconds=54)), (timedelta(0), timedelta(0))],
 )
 def test_is_stale(lifetime: timedelta, fresh_for: timedelta) -> None:
     """Half a minute before the end, or a tenth of a short life; a token without any life is stale at once."""
