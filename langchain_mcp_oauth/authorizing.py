@@ -33,6 +33,7 @@ from langchain_mcp_oauth.models import (
     RequestStatus,
 )
 from langchain_mcp_oauth.oauth.authorization import build_authorization_request, check_issuer, choose_scopes, parse_callback
+from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.tokens import exchange
@@ -109,6 +110,8 @@ class Authorizing:
 
         Asked fifty times at once, in several processes, it is discovered, registered and opened once, and all get the same URL.
         """
+        if server.scopes is not None:  # nothing from the network widens them, so nothing else is looked for among open requests
+            need = replace(need, scopes=server.scopes)
         return await self._flights.run((need.key, need.reason, need.scopes), lambda: self._request_alone(server, need))
 
     async def _request_alone(self, server: MCPServer, need: Need) -> AuthorizationRequest:
@@ -157,9 +160,13 @@ class Authorizing:
     async def _client(self, server: MCPServer, key: GrantKey, discovery: Discovery, scopes: tuple[str, ...]) -> ClientRegistration:
         redirect_uri = self._redirect_uri()
         known = await self._store.load_client(discovery.issuer, redirect_uri, key.url)
-        client = choose_client(discovery, server, redirect_uri, known, self._now())
+        client = choose_client(discovery, server, redirect_uri, scopes, known, self._now())
         if client is None:
-            client = await self._drive(register(discovery, redirect_uri, scopes, self._now()))
+            # Some servers grant no scope that was not registered: a later step-up must find all that the resource has, and all that
+            # any user has needed, so that users with different step-ups share one client.
+            needed = known.scopes if known else ()
+            possible = scopes if server.scopes is not None else union(scopes, needed, discovery.resource_scopes)
+            client = await self._drive(register(discovery, redirect_uri, possible, self._now()))
             await self._store.save_client(client, key.url)
         return client
 

@@ -99,6 +99,8 @@ class ClientRegistration:
     kind: str
     """`preregistered` (configured), `metadata_document` (CIMD) or `dynamic` (RFC 7591)."""
     redirect_uri: str
+    scopes: tuple[str, ...] = ()
+    """What it was registered to ask for (RFC 7591 §2); dynamic ones only."""
     secret_expires_at: datetime | None = None
     """None: never."""
 

@@ -8,8 +8,8 @@
 | stale, refreshable    | none                                        | `Refresh` |
 | stale, not refreshable| none                                        | `Authorize(expired)` |
 | any, refreshable      | 401, first of this call                     | `Refresh` |
-| accepted before       | 401 again, or not refreshable               | `Authorize(expired)` |
-| never accepted        | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop, unless the issuer changed |
+| new, never accepted   | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop, unless the issuer changed |
+| other                 | 401 again, or not refreshable               | `Authorize(expired)` |
 | any                   | insufficient_scope                          | `Authorize(step_up)` |
 | any                   | insufficient_scope, answered too often      | `GiveUp(scope_not_granted)`; see `STEP_UP_LIMIT` |
 | any                   | insufficient_scope beyond what is configured| `GiveUp(scope_not_granted)` |
@@ -31,6 +31,10 @@ STEP_UP_LIMIT = 2
 
 LEEWAY = timedelta(seconds=30)
 """A token is refreshed this long before it expires, or a tenth of its lifetime if that is shorter."""
+
+
+NEW = timedelta(minutes=10)
+"""So long after it was given, a token that was never accepted counts as refused from the start rather than as ended since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ def next_step(
     if challenge is not None:
         if refreshable and not recovered:
             return Refresh(grant)
-        return Authorize(Reason.EXPIRED, _asked_for(grant)) if grant.accepted else GiveUp("token_rejected")
+        is_new = now - grant.tokens.obtained_at < NEW
+        return GiveUp("token_rejected") if is_new and not grant.accepted else Authorize(Reason.EXPIRED, _asked_for(grant))
     if not is_stale(grant.tokens, now):
         return Use(grant)
     return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, _asked_for(grant))

@@ -35,7 +35,7 @@ INSTEAD = "Register a client by hand and set `client_id`, `client_secret` and `i
 
 
 def choose_client(
-    discovery: Discovery, server: MCPServer, redirect_uri: str, known: ClientRegistration | None, now: datetime
+    discovery: Discovery, server: MCPServer, redirect_uri: str, scopes: tuple[str, ...], known: ClientRegistration | None, now: datetime
 ) -> ClientRegistration | None:
     """The client to use at `discovery.issuer`; None if one has to be registered now.
 
@@ -43,7 +43,9 @@ def choose_client(
         discovery: Who guards the server.
         server: Its configured client or metadata document, if any.
         redirect_uri: Where the browser comes back to.
-        known: An earlier dynamic registration; used only at its own issuer, with its own redirect URI, while its secret lasts.
+        scopes: What the client is going to ask for.
+        known: An earlier dynamic registration; used only at its own issuer, with its own redirect URI, for scopes it was registered
+            with, while its secret lasts.
         now: Aware UTC.
 
     Raises:
@@ -55,7 +57,7 @@ def choose_client(
         return ClientRegistration(
             issuer=discovery.issuer, client_id=server.client_metadata_url, kind="metadata_document", redirect_uri=redirect_uri
         )
-    return known if known and _is_usable(known, discovery, redirect_uri, now) else None
+    return known if known and _is_usable(known, discovery, redirect_uri, scopes, now) else None
 
 
 def register(
@@ -66,8 +68,8 @@ def register(
     Args:
         discovery: Who guards the server.
         redirect_uri: The only one registered; the answer cannot replace it.
-        scopes: All that the client may ever come to ask for, step-ups included: some authorization servers, the MCP SDK's among them,
-            refuse to grant later what was not registered.
+        scopes: All that the client is going to ask for: some authorization servers, the MCP SDK's and oidc-provider among them, refuse
+            what was not registered.
         now: Aware UTC.
         client_name: Shown to the person by the authorization server.
 
@@ -87,7 +89,7 @@ def register(
     document = read_object(response)
     if response.status_code not in (200, 201) or document is None:
         _refuse(discovery, redirect_uri, response.status_code, error_code((document or {}).get("error")))
-    return _read_registration(document, discovery, redirect_uri, now)
+    return _read_registration(document, discovery, redirect_uri, scopes, now)
 
 
 def _preregistered(discovery: Discovery, server: MCPServer, client_id: str, redirect_uri: str) -> ClientRegistration:
@@ -115,9 +117,9 @@ def _default_method(discovery: Discovery, *, has_secret: bool) -> str:
     return next((method for method in SECRET_METHODS if method in supported), SECRET_METHODS[0]) if has_secret else "none"
 
 
-def _is_usable(known: ClientRegistration, discovery: Discovery, redirect_uri: str, now: datetime) -> bool:
+def _is_usable(known: ClientRegistration, discovery: Discovery, redirect_uri: str, scopes: tuple[str, ...], now: datetime) -> bool:
     same = known.kind == "dynamic" and known.issuer == discovery.issuer and known.redirect_uri == redirect_uri
-    return same and (known.secret_expires_at is None or known.secret_expires_at > now)
+    return same and set(scopes) <= set(known.scopes) and (known.secret_expires_at is None or known.secret_expires_at > now)
 
 
 def _client_metadata(discovery: Discovery, redirect_uri: str, scopes: tuple[str, ...], client_name: str) -> dict[str, Any]:
@@ -143,8 +145,13 @@ def _refuse(discovery: Discovery, redirect_uri: str, status: int, code: str | No
     raise RegistrationError(f"{discovery.issuer} refused to register this client ({code or status}).{cause} {INSTEAD}.", oauth_error=code)
 
 
-def _read_registration(document: dict[str, Any], discovery: Discovery, redirect_uri: str, now: datetime) -> ClientRegistration:
-    """RFC 7591 §3.2.1. The server may replace what we asked for, so the method is its own; `null` and `""` count as left out."""
+def _read_registration(
+    document: dict[str, Any], discovery: Discovery, redirect_uri: str, scopes: tuple[str, ...], now: datetime
+) -> ClientRegistration:
+    """RFC 7591 §3.2.1. The server may replace what we asked for, so the method is its own; `null` and `""` count as left out.
+
+    Not so the scopes: a server that leaves some out would leave them out of the next registration too.
+    """
     client_id, secret = document.get("client_id"), document.get("client_secret") or None
     method = document.get("token_endpoint_auth_method") or _default_method(discovery, has_secret=secret is not None)
     if not is_visible_ascii(client_id, 512):
@@ -162,6 +169,7 @@ def _read_registration(document: dict[str, Any], discovery: Discovery, redirect_
         auth_method=method,
         kind="dynamic",
         redirect_uri=redirect_uri,
+        scopes=scopes,
         secret_expires_at=_read_time(document.get("client_secret_expires_at"), now) if secret else None,
     )
 

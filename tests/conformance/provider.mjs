@@ -25,6 +25,7 @@ server.listen(0, '127.0.0.1', () => {
     },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     rotateRefreshToken: true,
+    scopes: ['openid', 'offline_access', ...scopes], // else clients that name them cannot register
   });
   server.on('request', provider.callback());
   console.log(issuer);

@@ -1,4 +1,4 @@
-"""The stories of the library at somebody else's authorization server: oidc-provider, which rotates refresh tokens and detects their reuse."""
+"""The stories of the library at an authorization server of others: oidc-provider, which rotates refresh tokens and notices their reuse."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ async def test_a_stolen_refresh_token_ends_the_login(site: Site, make_toolkit: M
         assert send_refresh_token(stolen).json()["error"] == "invalid_grant"
         with pytest.raises(AuthRequired) as asked:
             await text_of(tools["whoami"])
-        assert asked.value.reason == "expired"
-        await approve(asked.value)
-        assert await text_of(tools["whoami"]) == "alice"
+    assert asked.value.reason == "expired"
+    await approve(asked.value)
+    assert await text_of(tools["whoami"]) == "alice"
 
 
 def send_refresh_token(grant: Grant) -> httpx2.Response:

@@ -7,7 +7,7 @@ import socket
 import httpcore2
 import httpx2
 import pytest
-from web_server import WebServer
+from web_server import WebServer, ok
 
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import GuardedTransport, guarded_client
@@ -114,3 +114,42 @@ async def test_tools_that_patch_httpx2_see_our_requests(monkeypatch: pytest.Monk
     monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", replay)
     async with guarded_client() as client:
         assert (await client.get("https://mcp.example.com/")).text == "recorded mcp.example.com"
+
+
+async def test_a_small_request_is_sent_in_one_piece() -> None:
+    """Head and body together: one system call, one TLS record, one packet."""
+    with answering(b"200 OK") as server:
+        async with client_of(server) as client:
+            for _ in range(3):
+                await client.post(server.url, content=b"the body")
+        assert all(head.endswith(b"\r\n\r\nthe body") for head in server.heads)
+        assert server.opened == 1
+
+
+async def test_a_large_request_arrives_whole() -> None:
+    """In order, whatever the pieces."""
+    body = bytes(range(256)) * 4_096
+    received = bytearray()
+
+    def answer(peer: socket.socket, head: bytes) -> None:
+        received.extend(head.partition(b"\r\n\r\n")[2])
+        while len(received) < len(body):
+            received.extend(peer.recv(65_536))
+        ok(peer, head)
+
+    with WebServer(answer) as server:
+        async with client_of(server) as client:
+            assert (await client.post(server.url, content=body)).text == "ok"
+    assert received == body
+
+
+async def test_a_server_that_answers_before_it_has_read() -> None:
+    """Its answer counts, also when it closes the connection under our hands."""
+
+    def answer(peer: socket.socket, head: bytes) -> None:
+        peer.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        peer.shutdown(socket.SHUT_WR)
+
+    with WebServer(answer) as server:
+        async with client_of(server) as client:
+            assert (await client.post(server.url, content=b"x" * 200_000)).status_code == 413

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import answer
 
 from langchain_mcp_oauth.errors import ConnectionFailed
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object, retry_after
+
+from .oauth_samples import answer
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
 

@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, KEY, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, URL, chain
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import CallbackError, IssuerMismatchError, UnsafeURLError
@@ -28,6 +27,8 @@ from langchain_mcp_oauth.oauth.authorization import (
 )
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.servers import MCPServer
+
+from .oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, KEY, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, URL, chain
 
 
 def build(

@@ -9,11 +9,12 @@ import httpx2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from oauth_samples import CANARY
 
 from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth import challenge
 from langchain_mcp_oauth.oauth.challenge import read_challenge
+
+from .oauth_samples import CANARY
 
 METADATA = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp"
 

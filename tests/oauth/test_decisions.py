@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import GRANT, NOW, TOKENS
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason
 from langchain_mcp_oauth.oauth.decisions import (
+    NEW,
     STEP_UP_LIMIT,
     Authorize,
     GiveUp,
@@ -24,6 +24,8 @@ from langchain_mcp_oauth.oauth.decisions import (
     union,
 )
 
+from .oauth_samples import GRANT, NOW, TOKENS
+
 FRESH = replace(GRANT, tokens=replace(TOKENS, obtained_at=NOW, expires_at=NOW + timedelta(hours=1)), scopes_requested=("read", "write"))
 STALE = GRANT
 NO_REFRESH = replace(TOKENS, refresh_token=None)
@@ -33,6 +35,10 @@ STALE_UNREFRESHABLE = replace(STALE, tokens=NO_REFRESH)
 UNAUTHORIZED = BearerChallenge(401, error="invalid_token", scopes=("read",))
 TOO_LITTLE = BearerChallenge(403, error="insufficient_scope", scopes=("admin",))
 ASKED = ("read", "write")
+
+
+def aged(grant: Grant, age: timedelta) -> Grant:
+    return replace(grant, tokens=replace(grant.tokens, obtained_at=grant.tokens.obtained_at - age))
 
 
 def accepted(grant: Grant) -> Grant:
@@ -57,6 +63,7 @@ def accepted(grant: Grant) -> Grant:
         (accepted(FRESH_UNREFRESHABLE), UNAUTHORIZED, False, 0, Authorize(Reason.EXPIRED, ASKED)),
         (FRESH, UNAUTHORIZED, True, 0, GiveUp("token_rejected")),
         (FRESH_UNREFRESHABLE, UNAUTHORIZED, False, 0, GiveUp("token_rejected")),
+        (aged(FRESH_UNREFRESHABLE, NEW), UNAUTHORIZED, False, 0, Authorize(Reason.EXPIRED, ASKED)),
         (FRESH, TOO_LITTLE, False, 0, Authorize(Reason.STEP_UP, ("read", "write", "admin"))),
         (STALE, TOO_LITTLE, True, STEP_UP_LIMIT - 1, Authorize(Reason.STEP_UP, ("read", "write", "admin"))),
         (FRESH, TOO_LITTLE, False, STEP_UP_LIMIT, GiveUp("scope_not_granted", ("admin",))),

@@ -9,12 +9,13 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import CANARY, ISSUER, URL, answer, chain, serve
 
 from langchain_mcp_oauth.errors import ConnectionFailed, DiscoveryError, MCPOAuthError, UnsafeURLError
 from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.servers import MCPServer
+
+from .oauth_samples import CANARY, ISSUER, URL, answer, chain, serve
 
 ORIGIN = "https://mcp.example.com"
 AT_PATH = f"{ORIGIN}/.well-known/oauth-protected-resource/team/mcp"

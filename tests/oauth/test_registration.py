@@ -11,7 +11,6 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, NOW, REDIRECT_URI, SECRET_CLIENT, URL, answer, chain, run
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import ConnectionFailed, RegistrationError
@@ -19,6 +18,8 @@ from langchain_mcp_oauth.models import ClientRegistration
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.servers import MCPServer
+
+from .oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, NOW, REDIRECT_URI, SECRET_CLIENT, URL, answer, chain, run
 
 DOCUMENT_URL = "https://app.example.com/client.json"
 SECRET = SecretStr(CANARY)
@@ -30,8 +31,10 @@ def methods(*names: str) -> Discovery:
     return replace(DISCOVERY, token_endpoint_auth_methods=names)
 
 
-def choose(known: ClientRegistration | None = None, discovery: Discovery = DISCOVERY, **options: Any) -> ClientRegistration | None:
-    return choose_client(discovery, MCPServer(URL, **options), REDIRECT_URI, known, NOW)
+def choose(
+    known: ClientRegistration | None = None, discovery: Discovery = DISCOVERY, *, wanted: tuple[str, ...] = (), **options: Any
+) -> ClientRegistration | None:
+    return choose_client(discovery, MCPServer(URL, **options), REDIRECT_URI, wanted, known, NOW)
 
 
 def registered(document: object, discovery: Discovery = DISCOVERY, status: int = 201) -> ClientRegistration:
@@ -121,6 +124,15 @@ def test_when_a_known_client_is_used_again(change: dict[str, Any], *, usable: bo
     """SEP-2352, RFC 7591 §3.2.1: at its own issuer, with its own redirect URI, while its secret lasts; a configured one never."""
     known = replace(SECRET_CLIENT, **change)
     assert choose(known) == (known if usable else None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "usable"), [((), True), (("read",), True), (("write", "read"), True), (("admin",), False), (("read", "admin"), False)]
+)
+def test_a_known_client_asks_for_what_it_was_registered_with(wanted: tuple[str, ...], *, usable: bool) -> None:
+    """RFC 7591 §2, `scope`: a server may refuse any other, so a step-up beyond it needs a new registration."""
+    known = replace(CLIENT, scopes=("read", "write"))
+    assert choose(known, wanted=wanted) == (known if usable else None)
 
 
 # What is asked for ------------------------------------------------------------------------------------------------------------
@@ -217,6 +229,7 @@ def test_a_registration(status: int) -> None:
         auth_method="client_secret_post",
         kind="dynamic",
         redirect_uri=REDIRECT_URI,
+        scopes=("read",),
         secret_expires_at=datetime.fromtimestamp(1_900_000_000, UTC),
     )
 

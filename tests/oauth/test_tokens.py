@@ -14,13 +14,14 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import CANARY, CLIENT, GRANT, ISSUER, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, TOKENS, URL, answer, chain, run
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, TokenEndpointError
 from langchain_mcp_oauth.models import ClientRegistration, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.tokens import exchange, refresh, revoke
+
+from .oauth_samples import CANARY, CLIENT, GRANT, ISSUER, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, TOKENS, URL, answer, chain, run
 
 CODE = SecretStr(f"code+/{CANARY}")
 GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_in": 600}

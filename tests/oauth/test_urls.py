@@ -8,7 +8,6 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oauth_samples import CANARY, chain
 
 from langchain_mcp_oauth.errors import ConfigurationError, UnsafeURLError
 from langchain_mcp_oauth.oauth.urls import (
@@ -20,6 +19,8 @@ from langchain_mcp_oauth.oauth.urls import (
     redacted,
     same_origin,
 )
+
+from .oauth_samples import CANARY, chain
 
 GOOD = [
     "https://as.example.com",

@@ -15,14 +15,18 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from store_samples import ENCRYPTION_KEY
 
 from langchain_mcp_oauth.store import SQLModelTokenStore
+
+from .store_samples import ENCRYPTION_KEY
 
 POSTGRES = "LANGCHAIN_MCP_OAUTH_TEST_POSTGRES"
 
 
-@pytest.fixture(params=["file", "memory", "postgres"])
+ON_POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+
+
+@pytest.fixture(params=["file", "memory", ON_POSTGRES])
 def database(request: pytest.FixtureRequest) -> str:
     """URL of an empty database."""
     if request.param == "memory":
@@ -30,7 +34,7 @@ def database(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["file", "postgres"])
+@pytest.fixture(params=["file", ON_POSTGRES])
 def shared_database(request: pytest.FixtureRequest) -> str:
     """URL of an empty database that several processes can use."""
     return request.getfixturevalue(request.param)
@@ -45,7 +49,7 @@ def file(tmp_path: Path) -> str:
 def postgres() -> Iterator[str]:
     """A schema of its own in the Postgres database that the environment names."""
     if POSTGRES not in os.environ:
-        pytest.skip(f"{POSTGRES} is not set to the URL of a Postgres database")
+        pytest.fail(f"{POSTGRES} is not set to the URL of a Postgres database")
     url, schema = make_url(os.environ[POSTGRES]).set(drivername="postgresql+psycopg"), f"test_{token_hex(6)}"
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -73,8 +77,9 @@ async def shared_store(shared_database: str) -> AsyncIterator[SQLModelTokenStore
 @pytest.fixture(scope="session")
 def processes() -> Iterator[Callable[..., list[Any]]]:
     """Run an operation of `store_process.py` in three processes at once, each with its name; all their results in one list."""
-    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("store_process.py"))]
-    started: list[Any] = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    command = [sys.executable, "-W", "error", "-m", "tests.store.store_process"]
+    root = Path(__file__).parents[2]
+    started: list[Any] = [subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.stdout.readline() for process in started] == ["ready\n"] * 3
 
     def run(database: str, operation: str, names: tuple[str, str, str] = ("a", "b", "c")) -> list[Any]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import make_url
-from store_samples import ENCRYPTION_KEY, NOW, a_grant, a_request, minutes
 
 from langchain_mcp_oauth.store import SQLModelTokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
+
+from .store_samples import ENCRYPTION_KEY, NOW, a_grant, a_request, minutes
 
 TASKS = 5
 

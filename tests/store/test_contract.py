@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
 
 from langchain_mcp_oauth.models import TRANSITIONS, Grant, GrantKey, Lease, Reason, RequestStatus
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore
+
+from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
 
 pytestmark = pytest.mark.anyio
 

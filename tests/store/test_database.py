@@ -20,13 +20,14 @@ from sqlalchemy import Engine, StaticPool, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex
 from sqlmodel import Session, SQLModel, col, update
-from store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
 
 from langchain_mcp_oauth.errors import ConfigurationError, StoreCorruptError, StoreError, StoreKeyError, StoreUnavailable, StoreVersionError
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore
 from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.store.tables import METADATA, GrantRow, UTCDateTime
+
+from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
 
 pytestmark = pytest.mark.anyio
 
@@ -181,6 +182,7 @@ async def test_a_broken_table_is_not_called_unavailable(shared_database: str) ->
     await store.aclose()
 
 
+@pytest.mark.postgres
 async def test_a_key_too_long_for_postgres_is_not_called_unavailable(postgres: str) -> None:
     """Its indexes take about 2,700 bytes a row."""
     store = a_store(postgres)
@@ -352,6 +354,7 @@ async def test_whoever_creates_the_tables_second_uses_the_firsts(shared_database
     await store.aclose()
 
 
+@pytest.mark.postgres
 async def test_creating_what_another_process_just_created_is_tried_again(postgres: str) -> None:
     """The look whether the tables are there and their creation are two moments to Postgres."""
     store = a_store(postgres)
@@ -559,6 +562,7 @@ async def test_no_transaction_is_open_while_a_key_service_is_asked(tmp_path: Pat
     await made.aclose()
 
 
+@pytest.mark.postgres
 async def test_a_deadlock_is_resolved(postgres: str) -> None:
     """Two transactions that lock the same rows in opposite orders both get done: the one the database ends starts again."""
     store, barrier = a_store(postgres), Barrier(2)

@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 import pytest
 from sqlalchemy import create_engine, event, select
-from store_samples import ENCRYPTION_KEY, KEY, NOW, a_client, a_grant, a_request, minutes
 
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore
 from langchain_mcp_oauth.store.tables import GrantRow
+
+from .store_samples import ENCRYPTION_KEY, KEY, NOW, a_client, a_grant, a_request, minutes
 
 pytestmark = pytest.mark.anyio
 

@@ -17,12 +17,13 @@ import keyring.backends.fail
 import keyring.backends.null
 import pytest
 from sqlalchemy.engine import make_url
-from store_samples import KEY, a_grant
 
 from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.store import SQLModelTokenStore, keys
 from langchain_mcp_oauth.store.keys import KEY_VARIABLE, Keyring, choose_keys, system_keyring
 from langchain_mcp_oauth.store.sealing import Keys, Sealer, generate_key
+
+from .store_samples import KEY, a_grant
 
 FILE, MEMORY, POSTGRES = (
     make_url(text) for text in ("sqlite:///logins.db", "sqlite://", "postgresql://user:canary-password@db.example/logins")
