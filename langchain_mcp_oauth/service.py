@@ -13,7 +13,7 @@ from mcp.types import CallToolResult
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
 from langchain_mcp_oauth.errors import ProtocolError, TokenRejectedError
-from langchain_mcp_oauth.http import drive, guarded_client
+from langchain_mcp_oauth.http import drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
@@ -114,5 +114,4 @@ async def _close(parts: tuple[httpx2.AsyncClient, Connections]) -> None:
 
 def _own_loopback_hosts(servers: dict[str, MCPServer]) -> frozenset[str]:
     """A configured server on loopback needs no permission (development); nothing that the network names gets one."""
-    origins = [origin(server.url) for server in servers.values()]
-    return frozenset(f"{host}:{port}" for _, host, port in origins if is_loopback_host(host))
+    return frozenset(host_port(server.url) for server in servers.values() if is_loopback_host(origin(server.url)[1]))

@@ -1,8 +1,10 @@
-"""What happens to a login when the MCP server names another authorization server (SEP-2352)."""
+"""Which client asks at which authorization server, when the MCP server names another one or wants more scopes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,11 +47,15 @@ def site(issuer: str) -> dict[str, Any]:
     }
 
 
-def make_authorizer(store: SQLModelTokenStore, documents: dict[str, Any]) -> Authorizer:
+def make_authorizer(store: SQLModelTokenStore, documents: dict[str, Any], registrations: list[dict[str, Any]] | None = None) -> Authorizer:
+    """It sees these documents; what it registers with is appended to `registrations`."""
+
     async def drive(flow: Flow[T], /) -> T:
         try:
             request = next(flow)
             while True:
+                if request.method == "POST" and registrations is not None:
+                    registrations.append(json.loads(request.content))
                 request = flow.send(httpx2.Response(200, json=documents[str(request.url)]))
         except StopIteration as end:
             result: T = end.value
@@ -91,3 +97,16 @@ async def test_a_new_login_is_refused_though_it_did_not(store: SQLModelTokenStor
     """Another login at the same issuer would be refused as well: nobody is asked."""
     with pytest.raises(TokenRejectedError):
         await make_authorizer(store, site(OLD)).acquire(KEY, Refusal(REFUSED, new_login))
+
+
+async def test_a_step_up_beyond_the_registration_registers_anew(store: SQLModelTokenStore, new_login: Grant) -> None:
+    """Servers refuse scopes that a client was not registered with; the new one has every user's. A known scope needs none."""
+    await store.save_client(replace(new_login.client, scopes=("read", "write")), URL)
+    registrations: list[dict[str, Any]] = []
+    authorizer = make_authorizer(store, site(OLD), registrations)
+    for wanted, clients in (("write", 0), ("admin", 1)):
+        with pytest.raises(AuthRequired) as asked:
+            await authorizer.acquire(KEY, Refusal(BearerChallenge(403, "insufficient_scope", (wanted,)), new_login))
+        assert wanted in asked.value.scopes
+        assert len(registrations) == clients
+    assert set(registrations[0]["scope"].split()) == {"read", "write", "admin"}

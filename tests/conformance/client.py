@@ -1,6 +1,6 @@
 """The client that the conformance suite runs, on the public API alone: `python client.py [--apart] URL`.
 
-It lists the tools of the suite's MCP server and calls each one, and authorizes whenever it is asked to. With `--apart` every step (use the
+It lists the tools of the suite's MCP server and calls them, and authorizes whenever it is asked to. With `--apart` every step (use the
 tools, redeem an answer) happens in a process of its own, and the steps have nothing but a SQLite file in common.
 """
 
@@ -34,6 +34,9 @@ CLIENT_METADATA_URL = "https://conformance-test.local/client-metadata.json"
 
 OPTIONS: dict[str, dict[str, Any]] = {"auth/2025-03-26-oauth-endpoint-fallback": {"default_endpoints": True}}
 """What the server of a scenario needs to be told; all others go by what they publish."""
+
+ONLY_LISTED = {"json-schema-ref-no-deref"}
+"""Servers that do not implement the tools they list."""
 
 Step = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -70,10 +73,11 @@ class ToolFailed(Exception):
 
 
 async def use_tools(application: Application) -> list[str]:
-    """Call every tool; return what they said."""
+    """Make the scenario's calls; return what the tools said."""
     async with application.toolkit() as toolkit:
-        tools = await list_tools(toolkit)
-        messages = [await tool.ainvoke({"type": "tool_call", "id": "1", "name": tool.name, "args": {}}) for tool in tools]
+        tools = {tool.mcp_tool: tool for tool in await list_tools(toolkit)}
+        calls = [] if os.environ["MCP_CONFORMANCE_SCENARIO"] in ONLY_LISTED else choose_calls(tools)
+        messages = [await tools[name].ainvoke({"type": "tool_call", "id": "1", "name": name, "args": args}) for name, args in calls]
     for message in messages:
         if message.status == "error":
             raise ToolFailed(message.text)
@@ -85,6 +89,29 @@ async def list_tools(toolkit: MCPOAuthToolkit) -> list[Any]:
         return await toolkit.aget_tools()
     except ServersFailed as failed:
         raise failed.errors["suite"] from None
+
+
+def choose_calls(tools: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The calls the suite names, else one of each tool."""
+    if "toolCalls" in given():
+        return [(call["name"], call["arguments"]) for call in given()["toolCalls"]]
+    return [(name, choose_arguments(name, tools)) for name in tools]
+
+
+def choose_arguments(name: str, tools: dict[str, Any]) -> dict[str, Any]:
+    match name:
+        case "add_numbers":
+            return {"a": 2, "b": 3}
+        case "json_schema_echo":
+            return {"schema": tools["json_schema_2020_12_tool"].args_schema}
+        case _:
+            return {}
+
+
+def given() -> dict[str, Any]:
+    """What the suite tells the client about the scenario."""
+    told: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
+    return told
 
 
 async def complete(application: Application, callback_url: str) -> None:
@@ -125,8 +152,7 @@ def play(run: Callable[..., Any], application: Application) -> list[str]:
 
 def server_options(url: str) -> dict[str, Any]:
     """What an application of the suite's scenario would configure."""
-    given = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
-    credentials = {name: given[name] for name in ("client_id", "client_secret") if name in given}
+    credentials = {name: given()[name] for name in ("client_id", "client_secret") if name in given()}
     options = OPTIONS.get(os.environ["MCP_CONFORMANCE_SCENARIO"], {})
     return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials, **options}
 

@@ -11,12 +11,13 @@ from typing import Any
 import httpx2
 import pytest
 import time_machine
-from guarded_by_provider import Site, guarded_by_provider
 from langchain_core.tools import BaseTool
 
 from langchain_mcp_oauth import AuthorizationDenied, AuthRequired, MCPOAuthToolkit
 from langchain_mcp_oauth.models import Grant
 from langchain_mcp_oauth.testing import Person
+
+from .guarded_by_provider import Site, guarded_by_provider
 
 pytestmark = [pytest.mark.node, pytest.mark.anyio]
 

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
-from mcp_servers import ERAS, Connect, Example, Peer, Serve, app_of, serving
 from starlette.types import ASGIApp
 
 from langchain_mcp_oauth.connections import Connections
 from langchain_mcp_oauth.http import guarded_client, host_port
 from langchain_mcp_oauth.servers import MCPServer
+
+from .mcp_servers import ERAS, Connect, Example, Peer, Serve, app_of, serving
 
 
 @pytest.fixture

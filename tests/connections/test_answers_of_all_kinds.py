@@ -9,12 +9,13 @@ from typing import Any
 import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp_servers import TEXT, Connect, Front, Seen, Serve, answer_to, as_event, events, fake, reply
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from langchain_mcp_oauth.connections import Connection
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.models import GrantKey
+
+from .mcp_servers import TEXT, Connect, Front, Seen, Serve, answer_to, as_event, events, fake, reply
 
 pytestmark = pytest.mark.anyio
 

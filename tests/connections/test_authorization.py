@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from mcp_servers import Connect, Example, Front, Peer, Seen, Serve, app_of, make_grant
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from langchain_mcp_oauth.connections import Unauthorized
 from langchain_mcp_oauth.errors import ConfigurationError, ProtocolError
 from langchain_mcp_oauth.models import BearerChallenge, GrantKey
+
+from .mcp_servers import Connect, Example, Front, Peer, Seen, Serve, app_of, make_grant
 
 pytestmark = pytest.mark.anyio
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from mcp_servers import Peer, until
 
 from langchain_mcp_oauth.connections import ListedTools
+
+from .mcp_servers import Peer, until
 
 pytestmark = pytest.mark.anyio
 

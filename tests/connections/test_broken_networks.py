@@ -9,10 +9,11 @@ from contextlib import closing, suppress
 
 import anyio
 import pytest
-from mcp_servers import Connect
 
 from langchain_mcp_oauth.errors import ConnectionFailed, MCPOAuthError, ProtocolError
 from langchain_mcp_oauth.models import GrantKey
+
+from .mcp_servers import Connect
 
 pytestmark = pytest.mark.anyio
 

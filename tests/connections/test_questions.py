@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ElicitResult, InputRequiredResult
-from mcp_servers import ERAS, SESSION_ERAS, Connect, Example, Peer, Seen, Serve, app_of, fake, reply, until
 from starlette.responses import JSONResponse
 
 from langchain_mcp_oauth.connections import ToolResult
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.models import GrantKey
+
+from .mcp_servers import ERAS, SESSION_ERAS, Connect, Example, Peer, Seen, Serve, app_of, fake, reply, until
 
 pytestmark = pytest.mark.anyio
 

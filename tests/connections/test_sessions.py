@@ -7,12 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp_servers import SESSION_ERAS, Connect, Example, Peer, Seen, Serve, app_of, is_modern, refuse_modern, refuse_sessions, until
 from starlette.responses import JSONResponse, Response
 
 from langchain_mcp_oauth.connections import connection as connection_module
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError, UnknownServerError
 from langchain_mcp_oauth.models import GrantKey
+
+from .mcp_servers import SESSION_ERAS, Connect, Example, Peer, Seen, Serve, app_of, is_modern, refuse_modern, refuse_sessions, until
 
 pytestmark = pytest.mark.anyio
 

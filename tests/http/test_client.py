@@ -7,12 +7,13 @@ import socket
 import httpcore2
 import httpx2
 import pytest
-from web_server import WebServer, ok
 
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import GuardedTransport, guarded_client
 from langchain_mcp_oauth.http import client as client_module
 from langchain_mcp_oauth.http.pool import ConnectionPool
+
+from .web_server import WebServer, ok
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import anyio
 import httpx2
 import pytest
-from web_server import WebServer
 
 from langchain_mcp_oauth.errors import ConnectionFailed, DiscoveryError, ProtocolError, UnsafeURLError
 from langchain_mcp_oauth.http import drive, guarded_client
 from langchain_mcp_oauth.oauth import Flow
+
+from .web_server import WebServer
 
 pytestmark = pytest.mark.anyio
 

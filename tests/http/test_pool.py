@@ -11,10 +11,11 @@ import anyio
 import httpcore2
 import httpx2
 import pytest
-from web_server import WebServer, ok
 
 from langchain_mcp_oauth.http import guarded_client
 from langchain_mcp_oauth.http.pool import ConnectionPool
+
+from .web_server import WebServer, ok
 
 pytestmark = pytest.mark.anyio
 

@@ -255,7 +255,7 @@ def test_a_method_that_was_left_out(left_out: dict[str, Any], secret: str | None
 def test_a_secret_for_a_public_client_is_not_kept() -> None:
     """A secret that is never sent is one more to lose."""
     client = registered({"client_id": "c-1", "client_secret": CANARY, "token_endpoint_auth_method": "none"})
-    assert client == replace(CLIENT, client_id="c-1")
+    assert client == replace(CLIENT, client_id="c-1", scopes=("read",))
 
 
 @pytest.mark.parametrize("expiry", [0, "0", None, "", "never", -1, 3600, 1e300, 10**400, True, [], {}, NOW.timestamp()])
