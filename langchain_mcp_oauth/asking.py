@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, CallbackError
-from langchain_mcp_oauth.interrupts import NO_ANSWER, Run, current_run, read_answer, take_answer
+from langchain_mcp_oauth.interrupts import NO_ANSWER, Run, current_run, is_interrupt, read_answer, take_answer
 from langchain_mcp_oauth.store.contract import TokenStore
 
 __all__ = ["Asking", "Conversation", "adrive", "drive_sync"]
@@ -65,18 +65,25 @@ class Asking:
                 raise AuthorizationDenied(f"{needed.server!r} was to be authorized {asked} times and still is not. Ask again later.")
             asked += 1
             self._describe(needed, asked)
-            if run is not None and run.thread_id is not None:
-                yield self.store.count(_place(run, asked), now=datetime.now(UTC), window=REMEMBERED)
+            yield from self._ask(needed, _place(run, asked))
+
+    def _ask(self, needed: AuthRequired, place: tuple[str, ...] | None) -> Conversation[None]:
+        """Ask. If that stops the run, its place among the task's questions is stored first, for `_take_earlier_answers`."""
+        try:
             outcome = self.on_auth_required(needed)
             if inspect.isawaitable(outcome):
                 yield outcome
+        except Exception as stop:
+            if place is not None and is_interrupt(stop):
+                yield self.store.count(place, now=datetime.now(UTC), window=REMEMBERED)
+            raise
 
     def _take_earlier_answers(self, run: Run | None) -> Conversation[int]:
         """Take the answers to what earlier runs of this task asked, in their places, so that no other question gets them."""
         asked = 0
-        if run is None or run.thread_id is None or not run.may_have_answers:
+        if run is None or not run.may_have_answers:
             return asked
-        while (yield self.store.counted(_place(run, asked + 1), now=datetime.now(UTC))):
+        while (place := _place(run, asked + 1)) and (yield self.store.counted(place, now=datetime.now(UTC))):
             answer = take_answer()
             if answer is NO_ANSWER:  # a sibling in the same task asked as well, and one answer came for all
                 break
@@ -98,9 +105,11 @@ class Asking:
         needed.stage, needed.tool_name, needed.tool_call_id = self.stage, self.tool_name, self.tool_call_id
 
 
-def _place(run: Run, number: int) -> tuple[str, ...]:
-    """The counter that says that this task's interrupt of this number was ours."""
-    return ("asked", str(run.thread_id), run.task_id, str(number))
+def _place(run: Run | None, number: int) -> tuple[str, ...] | None:
+    """The counter that says that this task's interrupt of this number was ours; None where nothing can be resumed."""
+    if run is None or run.thread_id is None:
+        return None
+    return ("asked", run.thread_id, run.task_id, str(number))
 
 
 async def adrive(conversation: Conversation[T]) -> T:

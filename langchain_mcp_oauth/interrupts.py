@@ -25,6 +25,7 @@ __all__ = [
     "current_run",
     "interrupt_run",
     "is_auth_interrupt",
+    "is_interrupt",
     "raise_auth_required",
     "resume_command",
     "take_answer",
@@ -84,6 +85,13 @@ def take_answer() -> object:
         return interrupt(None)
     except GraphInterrupt:
         return NO_ANSWER
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception is LangGraph stopping the run."""
+    from langgraph.errors import GraphInterrupt
+
+    return isinstance(error, GraphInterrupt)
 
 
 def auth_interrupts(source: object) -> list[dict[str, Any]]:

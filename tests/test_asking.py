@@ -165,6 +165,23 @@ async def test_no_other_question_gets_the_answer(asking: Asking, login: Login, w
         assert (await graph.ainvoke(Command(resume="no"), CONFIG))["out"] == ["no"]
 
 
+async def test_a_way_to_ask_that_does_not_stop_the_run_takes_no_answer(login: Login) -> None:
+    """A login that was waited for on the spot is no question of the graph's: the next question's answer is its own."""
+
+    async def browser(needed: AuthRequired) -> None:
+        await needed.complete("https://app.example/cb?code=c&state=s")
+
+    asking = Asking(SQLModelTokenStore("sqlite://"), browser, login.complete, "call_tool")
+
+    async def node(state: State) -> State:
+        await adrive(asking.converse(login.attempt))
+        return {"out": [interrupt("Really?")]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    assert (await graph.ainvoke(Command(resume="yes"), CONFIG))["out"] == ["yes"]
+
+
 async def test_the_answers_places_survive_the_process(tmp_path: Any, login: Login) -> None:
     """Another process, with only the database in common, takes the answer in its place too."""
 

@@ -122,7 +122,7 @@ async def complete(application: Application, callback_url: str) -> None:
 
 def approve(authorization_url: str) -> str:
     """The suite's authorization servers show no pages: they redirect at once to the callback, which is not fetched."""
-    return httpx2.get(authorization_url, follow_redirects=False).headers["location"]
+    return httpx2.get(authorization_url, follow_redirects=False, trust_env=False).headers["location"]
 
 
 def here(step: Step, *arguments: Any) -> Any:
@@ -152,7 +152,7 @@ def play(run: Callable[..., Any], application: Application) -> list[str]:
 
 def server_options(url: str) -> dict[str, Any]:
     """What an application of the suite's scenario would configure."""
-    credentials = {name: given()[name] for name in ("client_id", "client_secret") if name in given()}
+    credentials: dict[str, Any] = {name: given()[name] for name in ("client_id", "client_secret") if name in given()}
     options = OPTIONS.get(os.environ["MCP_CONFORMANCE_SCENARIO"], {})
     return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials, **options}
 

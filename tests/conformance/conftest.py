@@ -13,10 +13,6 @@ import pytest
 INSTALL = "npm install --ignore-scripts --no-package-lock --prefix tests/conformance"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "node: needs Node.js and npm packages, see tests/conformance/package.json")
-
-
 @pytest.fixture(scope="session")
 def node() -> str:
     """The program. Without it, or without the packages: a skip, or with `REQUIRE_ALL=1` a failure."""
