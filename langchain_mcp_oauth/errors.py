@@ -325,6 +325,9 @@ class ServersFailed(MCPOAuthError):
         super().__init__(f"{len(self.errors)} MCP server(s) could not list their tools:{lines}")
         self.retryable = all(getattr(error, "retryable", False) for error in self.errors.values())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ServersFailed, (self.errors,)
+
 
 class StoreError(MCPOAuthError):
     """The token store failed."""

@@ -12,10 +12,11 @@ import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 from langchain_mcp_oauth.testing.cassettes import CassetteTransport
+from tests.sdk_storage import Memory
 
 MCP = "https://mcp.example.com"
 AUTH = "https://auth.example.com"
@@ -31,25 +32,6 @@ def on_stage() -> Callable[[ProtectedServer], AbstractContextManager[dict[str, s
             yield {MCP: server.url.removesuffix("/mcp"), AUTH: server.issuer}
 
     return run
-
-
-class _Memory:
-    """The SDK's TokenStorage in two attributes."""
-
-    tokens: OAuthToken | None = None
-    client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
 
 
 @pytest.fixture
@@ -70,7 +52,7 @@ def sdk_client() -> Callable[..., AbstractAsyncContextManager[Client]]:
         metadata = OAuthClientMetadata.model_validate(
             {"redirect_uris": ["https://app.example.com/callback"], "token_endpoint_auth_method": "client_secret_basic"}
         )
-        auth = OAuthClientProvider(f"{MCP}/mcp", metadata, _Memory(), open_browser, await_callback)
+        auth = OAuthClientProvider(f"{MCP}/mcp", metadata, Memory(), open_browser, await_callback)
         async with (
             httpx2.AsyncClient(transport=conversation, auth=auth) as http,
             Client(streamable_http_client(f"{MCP}/mcp", http_client=http), **options) as client,

@@ -14,35 +14,16 @@ import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 from mcp.shared.exceptions import MCPError
 
 from langchain_mcp_oauth.demo.library import Hit, Library
 from langchain_mcp_oauth.demo.server import demo_app
 from langchain_mcp_oauth.testing import Person
 from langchain_mcp_oauth.testing.serving import ServerThread, listen, origin
+from tests.sdk_storage import Memory
 
 pytestmark = pytest.mark.anyio
-
-
-class Memory:
-    """The SDK's TokenStorage."""
-
-    tokens: OAuthToken | None = None
-    client: OAuthClientInformationFull | None = None
-    logins = 0
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
 
 
 @contextmanager

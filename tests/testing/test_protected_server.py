@@ -17,11 +17,12 @@ import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 from mcp.shared.exceptions import MCPError
 
 from langchain_mcp_oauth.testing import Person, ProtectedServer, ToolCall
 from langchain_mcp_oauth.testing.guard import make_mcp_server
+from tests.sdk_storage import Memory
 
 pytestmark = pytest.mark.anyio
 
@@ -29,26 +30,6 @@ CALLBACK = "http://127.0.0.1:9/callback"
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
 ERAS = ["2025-11-25", "2026-07-28"]
-
-
-class Memory:
-    """The SDK's TokenStorage in two attributes; `auth` is the provider that uses it."""
-
-    auth: OAuthClientProvider
-    tokens: OAuthToken | None = None
-    client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
 
 
 @asynccontextmanager
