@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
@@ -17,6 +18,7 @@ from langchain_mcp_oauth.errors import (
     ConfigurationError,
     ConnectionFailed,
     ScopeNotGrantedError,
+    StoreError,
     TokenRejectedError,
     UnknownServerError,
 )
@@ -160,8 +162,13 @@ class Authorizer:
                 assert_never(step)
 
     async def accepted(self, grant: Grant | None) -> None:
-        """Remember that the server accepted this login; a 401 later means that it ended, not that it never worked."""
-        if grant is not None and not grant.accepted:
+        """Remember that the server accepted this login; a 401 later means that it ended, not that it never worked.
+
+        Never an error: the call has succeeded, and its result is not lost because the database is away. The next call tries again.
+        """
+        if grant is None or grant.accepted:
+            return
+        with suppress(StoreError):
             await self.store.mark_accepted(grant.key, grant.version)
             self._cache.put(replace(grant, accepted=True))
 
@@ -267,6 +274,8 @@ class Authorizer:
         """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""
         server = self.servers.get(key.server)
         if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
+            return client
+        if server.issuer not in {None, client.issuer}:  # it is for another authorization server now
             return client
         return replace(client, client_secret=server.client_secret)
 

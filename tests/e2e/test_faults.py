@@ -21,6 +21,7 @@ from langchain_mcp_oauth import (
     MCPServer,
     RequestExpiredError,
     ServersFailed,
+    StoreUnavailable,
     UnknownServerError,
     UnknownStateError,
     UnsafeURLError,
@@ -224,3 +225,32 @@ async def test_a_registered_client_is_used_as_it_is(
         server.expire_tokens()
         with pytest.raises(ConfigurationError, match="client_secret"):
             await tools_of(without_secret)
+
+
+async def test_a_result_is_not_lost_with_the_database(make_toolkit: MakeToolkit, alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call has succeeded; that the database cannot be told so is no reason to fail it."""
+    toolkit = make_toolkit()
+    with pytest.raises(AuthRequired) as asked:
+        await toolkit.aget_tools()
+    await toolkit.complete_authorization(await alice.aapprove(asked.value.authorization_url))
+
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(toolkit.store, "mark_accepted", away)
+    assert await text_of((await tools_of(toolkit))["whoami"]) == "alice"
+
+
+async def test_a_secret_follows_its_issuer_only(server: ProtectedServer, alice: Person, database: str) -> None:
+    """The configuration names another issuer now: the secret is not sent to the one of an earlier login."""
+    server.add_client("ours", redirect_uri=REDIRECT_URI, client_secret="s3cret-s3cret", auth_method="client_secret_basic")
+    entry = {"url": server.url, "client_id": "ours", "client_secret": "s3cret-s3cret"}
+    options = {"store": database, "encryption_key": KEY, "allowed_private_hosts": server.allowed_private_hosts}
+    async with toolkit_of({"demo": {**entry, "issuer": server.issuer}}, **options) as toolkit:
+        await log_in(toolkit, alice)
+    server.expire_tokens()
+    asked = server.count(path="/token")
+    async with toolkit_of({"demo": {**entry, "issuer": "https://other.example"}}, **options) as moved:
+        with pytest.raises(ConfigurationError, match="client_secret"):
+            await moved.aget_tools()
+    assert server.count(path="/token") == asked
