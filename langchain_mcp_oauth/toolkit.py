@@ -286,9 +286,11 @@ class MCPOAuthToolkit(BaseToolkit):
 
     async def aclose(self) -> None:
         """Close sessions and connections, and the store if this toolkit opened it. The logins stay."""
-        await self._service.aclose()
-        if self._owns_store:
-            await self.store.aclose()
+        try:
+            await self._service.aclose()
+        finally:
+            if self._owns_store:
+                await self.store.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -72,8 +72,15 @@ def login() -> Login:
 
 
 @pytest.fixture
-def asking(login: Login) -> Asking:
-    return Asking(SQLModelTokenStore("sqlite://"), interrupt_run, login.complete, "call_tool", "demo__tool", "call-1")
+def store() -> Iterator[SQLModelTokenStore]:
+    opened = SQLModelTokenStore("sqlite://")
+    yield opened
+    run_sync(opened.aclose())
+
+
+@pytest.fixture
+def asking(login: Login, store: SQLModelTokenStore) -> Asking:
+    return Asking(store, interrupt_run, login.complete, "call_tool", "demo__tool", "call-1")
 
 
 def graph_of(node: Callable[..., Any]) -> Any:
@@ -165,13 +172,13 @@ async def test_no_other_question_gets_the_answer(asking: Asking, login: Login, w
         assert (await graph.ainvoke(Command(resume="no"), CONFIG))["out"] == ["no"]
 
 
-async def test_a_way_to_ask_that_does_not_stop_the_run_takes_no_answer(login: Login) -> None:
+async def test_a_way_to_ask_that_does_not_stop_the_run_takes_no_answer(login: Login, store: SQLModelTokenStore) -> None:
     """A login that was waited for on the spot is no question of the graph's: the next question's answer is its own."""
 
     async def browser(needed: AuthRequired) -> None:
         await needed.complete("https://app.example/cb?code=c&state=s")
 
-    asking = Asking(SQLModelTokenStore("sqlite://"), browser, login.complete, "call_tool")
+    asking = Asking(store, browser, login.complete, "call_tool")
 
     async def node(state: State) -> State:
         await adrive(asking.converse(login.attempt))
@@ -185,10 +192,11 @@ async def test_a_way_to_ask_that_does_not_stop_the_run_takes_no_answer(login: Lo
 async def test_the_answers_places_survive_the_process(tmp_path: Any, login: Login) -> None:
     """Another process, with only the database in common, takes the answer in its place too."""
 
+    opened: list[SQLModelTokenStore] = []
+
     def asking() -> Asking:
-        return Asking(
-            SQLModelTokenStore(f"sqlite:///{tmp_path}/t.db", encryption_key="A" * 43 + "="), interrupt_run, login.complete, "call_tool"
-        )
+        opened.append(SQLModelTokenStore(f"sqlite:///{tmp_path}/t.db", encryption_key="A" * 43 + "="))
+        return Asking(opened[-1], interrupt_run, login.complete, "call_tool")
 
     async def node(state: State) -> State:
         await adrive(asking().converse(login.attempt))
@@ -199,6 +207,8 @@ async def test_the_answers_places_survive_the_process(tmp_path: Any, login: Logi
     login.there = True
     asked = await graph.ainvoke(resume_command(stopped), CONFIG)
     assert [one.value for one in asked["__interrupt__"]] == ["Really?"]
+    for store in opened:
+        await store.aclose()
 
 
 async def test_a_pasted_callback_url_is_redeemed(asking: Asking, login: Login) -> None:
@@ -241,27 +251,27 @@ def test_a_sync_graph_asks_the_same(asking: Asking, login: Login) -> None:
     assert graph.invoke(resume_command(stopped), CONFIG)["out"] == ["done"]
 
 
-async def test_a_way_to_ask_that_returns_is_looked_at_again(login: Login) -> None:
+async def test_a_way_to_ask_that_returns_is_looked_at_again(login: Login, store: SQLModelTokenStore) -> None:
     """`on_auth_required` may wait for the login itself, as a browser on loopback does."""
 
     async def browser(needed: AuthRequired) -> None:
         await needed.complete("https://app.example/cb?code=c&state=s")
 
-    asking = Asking(SQLModelTokenStore("sqlite://"), browser, login.complete, "call_tool")
+    asking = Asking(store, browser, login.complete, "call_tool")
     assert await adrive(asking.converse(login.attempt)) == "done"
     assert login.attempts == 2
 
 
-async def test_a_way_to_ask_that_never_helps_is_bounded(login: Login) -> None:
+async def test_a_way_to_ask_that_never_helps_is_bounded(login: Login, store: SQLModelTokenStore) -> None:
     """Three times, then an error."""
-    asking = Asking(SQLModelTokenStore("sqlite://"), lambda needed: None, login.complete, "call_tool")
+    asking = Asking(store, lambda needed: None, login.complete, "call_tool")
     with pytest.raises(AuthorizationDenied, match="3 times"):
         await adrive(asking.converse(login.attempt))
 
 
-async def test_an_application_can_have_the_exception_inside_a_graph(login: Login) -> None:
+async def test_an_application_can_have_the_exception_inside_a_graph(login: Login, store: SQLModelTokenStore) -> None:
     """`raise_auth_required` does not interrupt."""
-    asking = Asking(SQLModelTokenStore("sqlite://"), raise_auth_required, login.complete, "call_tool")
+    asking = Asking(store, raise_auth_required, login.complete, "call_tool")
 
     async def node(state: State) -> State:
         with pytest.raises(AuthRequired):

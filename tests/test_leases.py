@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,8 +38,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store() -> SQLModelTokenStore:
-    return SQLModelTokenStore("sqlite://")
+async def store() -> AsyncIterator[SQLModelTokenStore]:
+    opened = SQLModelTokenStore("sqlite://")
+    yield opened
+    await opened.aclose()
 
 
 async def nothing() -> str | None:
