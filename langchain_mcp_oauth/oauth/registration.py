@@ -63,7 +63,7 @@ def choose_client(
 def register(
     discovery: Discovery, redirect_uri: str, scopes: tuple[str, ...], now: datetime, *, client_name: str = CLIENT_NAME
 ) -> Flow[ClientRegistration]:
-    """Register dynamically (RFC 7591 §3). One POST.
+    """Register dynamically (RFC 7591 §3). One POST; a second one without scopes where the server refuses the metadata with them.
 
     Args:
         discovery: Who guards the server.
@@ -84,12 +84,23 @@ def register(
             + (", or set `client_metadata_url`." if discovery.metadata_document_supported else ".")
         )
     metadata = _client_metadata(discovery, redirect_uri, scopes, client_name)
+    status, document = yield from _post(endpoint, metadata, discovery)
+    if scopes and _code(document) == "invalid_client_metadata":  # perhaps a scope it does not know: better its default than no client
+        del metadata["scope"]
+        status, document = yield from _post(endpoint, metadata, discovery)
+    if status not in (200, 201) or document is None:
+        _refuse(discovery, redirect_uri, status, _code(document))
+    return _read_registration(document, discovery, redirect_uri, scopes, now)
+
+
+def _post(endpoint: str, metadata: dict[str, Any], discovery: Discovery) -> Flow[tuple[int, dict[str, Any] | None]]:
     response = yield httpx2.Request("POST", endpoint, json=metadata, headers={"Accept": "application/json"})
     check_available(response, f"The registration endpoint of {discovery.issuer}")
-    document = read_object(response)
-    if response.status_code not in (200, 201) or document is None:
-        _refuse(discovery, redirect_uri, response.status_code, error_code((document or {}).get("error")))
-    return _read_registration(document, discovery, redirect_uri, scopes, now)
+    return response.status_code, read_object(response)
+
+
+def _code(document: dict[str, Any] | None) -> str | None:
+    return error_code((document or {}).get("error"))
 
 
 def _preregistered(discovery: Discovery, server: MCPServer, client_id: str, redirect_uri: str) -> ClientRegistration:

@@ -252,6 +252,18 @@ def test_a_method_that_was_left_out(left_out: dict[str, Any], secret: str | None
     assert (client.client_secret is None) == (method == "none")
 
 
+def test_scopes_that_are_refused_are_left_out() -> None:
+    """A server that refuses metadata with scopes it does not know is asked once more without; without scopes it is asked once."""
+    refused, granted = answer({"error": "invalid_client_metadata"}, 400), answer({"client_id": "c-1"}, 201)
+    client, asked = run(register(DISCOVERY, REDIRECT_URI, ("read", "unknown"), NOW), refused, granted)
+    assert client.scopes == ("read", "unknown")
+    assert [json.loads(request.content).get("scope") for request in asked] == ["read unknown", None]
+    for scopes, answers in (((), [refused]), (("read",), [refused, refused])):
+        with pytest.raises(RegistrationError) as error:
+            run(register(DISCOVERY, REDIRECT_URI, scopes, NOW), *answers)
+        assert error.value.oauth_error == "invalid_client_metadata"
+
+
 def test_a_secret_for_a_public_client_is_not_kept() -> None:
     """A secret that is never sent is one more to lose."""
     client = registered({"client_id": "c-1", "client_secret": CANARY, "token_endpoint_auth_method": "none"})
@@ -310,7 +322,7 @@ def test_a_refusal_in_whatever_form(status: int, body: str) -> None:
     assert error.value.oauth_error is None
 
 
-@pytest.mark.parametrize("code", ["invalid_redirect_uri", "invalid_client_metadata", "unapproved_software_statement", "access_denied"])
+@pytest.mark.parametrize("code", ["invalid_redirect_uri", "invalid_software_statement", "unapproved_software_statement", "access_denied"])
 def test_a_refusal_with_its_reason(code: str) -> None:
     """RFC 7591 §3.2.2: MUST cope with refused redirect URIs, and say so usefully."""
     with pytest.raises(RegistrationError, match=rf"\({code}\)\. .*`client_id`") as error:
