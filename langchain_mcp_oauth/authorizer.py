@@ -206,8 +206,9 @@ class Authorizer:
 
     async def forget(self, key: GrantKey) -> Grant | None:
         """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
+        grant = await self.store.disconnect(key)
         self._cache.drop(key)
-        return await self.store.disconnect(key)
+        return grant
 
     async def revoke(self, grant: Grant) -> bool:
         """Give a forgotten grant's tokens back to the issuer (RFC 7009). True if that was possible; never an error."""

@@ -34,7 +34,7 @@ text that another server wrote, except an OAuth error code of the registered for
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -88,13 +88,16 @@ class ConfigurationError(MCPOAuthError, ValueError):
 
 
 class UnknownServerError(ConfigurationError):
-    """The toolkit has no server of that name."""
+    """The toolkit has no server of that name; the message lists those it has."""
 
     code = "unknown_server"
 
-    def __init__(self, name: str, known: object = ()) -> None:
-        names = ", ".join(sorted(map(str, known))) if isinstance(known, (list, tuple, set, dict)) else ""
-        super().__init__(f"No MCP server is called {name!r} in this toolkit; it has: {names or 'none'}.")
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(f"No MCP server is called {name!r} in this toolkit; it has: {', '.join(self.known) or 'none'}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnknownServerError, (self.name, self.known)
 
 
 class UserRequiredError(ConfigurationError):

@@ -53,7 +53,7 @@ class Refresher:
         self._now = now
         self._sleep = sleep
         self._with_secret = with_secret
-        self._flights: SingleFlight[GrantKey, Grant | Reason] = SingleFlight()
+        self._flights: SingleFlight[tuple[GrantKey, int], Grant | Reason] = SingleFlight()
 
     async def refresh(self, stale: Grant) -> Grant | Reason:
         """The grant that took the place of `stale`, or why only a person can help: `expired` or `client_rejected`.
@@ -62,7 +62,7 @@ class Refresher:
             ConnectionFailed: the token endpoint is down, or another process holds the lease and does not finish. The grant is kept.
             StoreError: as the store.
         """
-        return await self._flights.run(stale.key, lambda: self._refresh_alone(stale))
+        return await self._flights.run((stale.key, stale.version), lambda: self._refresh_alone(stale))
 
     async def _refresh_alone(self, stale: Grant) -> Grant | Reason:
         async def replaced() -> Grant | Reason | None:

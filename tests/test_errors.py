@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from langchain_mcp_oauth import ConnectionFailed, MCPOAuthError, ServersFailed, TokenEndpointError, UnsafeURLError
+from langchain_mcp_oauth import ConnectionFailed, MCPOAuthError, ServersFailed, TokenEndpointError, UnknownServerError, UnsafeURLError
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from langchain_mcp_oauth import ConnectionFailed, MCPOAuthError, ServersFailed, 
     [
         ConnectionFailed("The server is down.", retry_after=7.0),
         ServersFailed({"a": ConnectionFailed("The server is down.", retry_after=7.0), "b": UnsafeURLError("Refused.")}),
+        UnknownServerError("c", ["b", "a"]),
         TokenEndpointError("The code was refused.", oauth_error="invalid_grant"),
     ],
     ids=lambda error: type(error).__name__,
