@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from langchain_mcp_oauth.errors import StoreError
+from langchain_mcp_oauth.http.driving import DEADLINE
 from langchain_mcp_oauth.models import Lease
 from langchain_mcp_oauth.store.contract import TokenStore
 
@@ -15,8 +16,8 @@ __all__ = ["EXCHANGE_SECONDS", "LEASE", "under_lease"]
 
 T = TypeVar("T")
 
-EXCHANGE_SECONDS = 15.0
-"""One OAuth exchange with another server, whole (R9)."""
+EXCHANGE_SECONDS = DEADLINE
+"""One OAuth exchange with another server, whole: what `drive` allows it."""
 
 LEASE = timedelta(seconds=2 * EXCHANGE_SECONDS)
 """Room for skewed clocks beside the exchange. The holder's death keeps the others waiting no longer than this."""
