@@ -10,6 +10,8 @@ from rich.console import Console
 from langchain_mcp_oauth.demo import story
 from langchain_mcp_oauth.demo.agent import REAL_MODELS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_real_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ def deaths(step: Step, prepare: Callable[[Path], tuple[Any, ...]], folder: Path)
         yield ended.points[-1], arguments
 
 
+@pytest.mark.slow
 def test_killed_while_asking(server: ProtectedServer, tmp_path: Path) -> None:
     """Wherever it dies, the next process asks with a URL that works, and a login comes of it."""
     for place, (story,) in deaths(ask, lambda folder: (new_story(server, folder / "t.db"),), tmp_path):
@@ -103,6 +104,7 @@ def test_killed_while_asking(server: ProtectedServer, tmp_path: Path) -> None:
         assert asyncio.run(call(story)) == ["alice"], place
 
 
+@pytest.mark.slow
 def test_killed_while_redeeming(server: ProtectedServer, tmp_path: Path) -> None:
     """The same callback is brought again and the login is there: nobody is asked twice.
 
@@ -124,6 +126,7 @@ def test_killed_while_redeeming(server: ProtectedServer, tmp_path: Path) -> None
         assert asyncio.run(call(story)) == ["alice"], place
 
 
+@pytest.mark.slow
 def test_killed_while_calling(server: ProtectedServer, tmp_path: Path) -> None:
     """The next process makes the call; nobody is asked."""
 
@@ -136,6 +139,7 @@ def test_killed_while_calling(server: ProtectedServer, tmp_path: Path) -> None:
         assert run(call, story, later=LAPSED).value() == ["alice"], place
 
 
+@pytest.mark.slow
 def test_killed_while_refreshing(server: ProtectedServer, tmp_path: Path) -> None:
     """The next process refreshes; nobody is asked.
 
