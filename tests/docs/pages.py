@@ -1,0 +1,61 @@
+"""What the reader of each page brings along, and what the page's programs print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+from langchain_mcp_oauth import MCPOAuthToolkit
+from langchain_mcp_oauth.testing import Person, ProtectedServer
+
+ADDRESS = "https://mcp.linear.app/mcp"
+"""The server in the examples."""
+
+
+class ScriptedModel(FakeMessagesListChatModel):
+    """Calls one tool, then says that it is done."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> ScriptedModel:
+        return self
+
+
+def model_that_calls(tool: str) -> ScriptedModel:
+    call = {"type": "tool_call", "id": "1", "name": tool, "args": {}}
+    return ScriptedModel(responses=[AIMessage("", tool_calls=[call]), AIMessage("Done.")])
+
+
+class Example(NamedTuple):
+    names: Callable[[ProtectedServer], dict[str, Any]] = lambda _server: {}
+    shows: tuple[str, ...] = ()
+    replaces: Mapping[str, str] = {}
+
+    def replace(self, text: str, server: ProtectedServer) -> str:
+        for old, new in {ADDRESS: server.url, **self.replaces}.items():
+            text = text.replace(old, new)
+        return text
+
+
+def page_names(root: Path) -> list[str]:
+    return ["README.md", *sorted(str(page.relative_to(root)) for page in (root / "docs").rglob("*.md"))]
+
+
+def an_agent(server: ProtectedServer) -> dict[str, Any]:
+    """A model, a checkpointer, and a way to send links to people, who answer at once: the browser comes back to another toolkit."""
+
+    async def send_link(user: str, url: str) -> None:
+        callback_url = await Person(user).aapprove(url)
+        async with MCPOAuthToolkit({"linear": server.url}, store="sqlite:///logins.db", redirect_uri=callback_url.partition("?")[0]) as web:
+            await web.complete_authorization(callback_url, user_id=user)
+
+    return {"model": model_that_calls("linear__whoami"), "checkpointer": InMemorySaver(), "send_link": send_link}
+
+
+PAGES = {
+    "README.md": Example(an_agent, shows=("linear__whoami - ", "Done.")),
+    "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
+}
