@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from langchain_mcp_oauth import MCPOAuthToolkit
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .pages import PAGES, page_names
@@ -69,22 +70,21 @@ def run(blocks: list[Block], names: dict[str, Any], replaced: Callable[[str], st
     """Run the blocks one after the other in one module, on one event loop; `await` works at the top level, as in a notebook."""
     module = types.ModuleType("__main__")
     module.__dict__.update(names)
+    toolkits: dict[int, MCPOAuthToolkit] = {}
     with pytest.MonkeyPatch.context() as patched, asyncio.Runner() as runner:
         patched.setitem(sys.modules, "__main__", module)  # where annotations of the examples are looked up
-        for block in blocks:
-            source = "\n" * block.line + replaced(block.text)
-            code = compile(source, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            if code.co_flags & inspect.CO_COROUTINE:
-                runner.run(eval(code, module.__dict__))
-            else:
-                exec(code, module.__dict__)
-        closing = [value.aclose() for value in module.__dict__.values() if type(value).__name__ == "MCPOAuthToolkit"]
-        runner.run(_gather(closing))
+        try:
+            for block in blocks:
+                source = "\n" * block.line + replaced(block.text)
+                code = compile(source, block.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                outcome = eval(code, module.__dict__)
+                if inspect.iscoroutine(outcome):
+                    runner.run(outcome)
+                toolkits.update({id(value): value for value in module.__dict__.values() if isinstance(value, MCPOAuthToolkit)})
+        finally:
+            for toolkit in toolkits.values():  # an example need not show how it ends
+                runner.run(toolkit.aclose())
     return module.__dict__
-
-
-async def _gather(awaitables: list[Any]) -> None:
-    await asyncio.gather(*awaitables)
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
