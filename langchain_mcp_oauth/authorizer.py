@@ -34,9 +34,10 @@ from langchain_mcp_oauth.models import (
 from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, next_step, step_up_scopes
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
-from langchain_mcp_oauth.refreshing import Drive, Refresher, give_back
+from langchain_mcp_oauth.refreshing import Refresher, give_back
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
+from langchain_mcp_oauth.world import Drive, World
 
 __all__ = ["Authorizer", "Refusal", "ServerStatus"]
 
@@ -92,22 +93,13 @@ class Authorizer:
     ) -> None:
         self.servers = servers
         self.store = store
-        self._drive = drive
         self._redirect_uri = redirect_uri
         self._start_url = start_url
         self._now = now
         self._cache = GrantCache()
-        self._refresher = Refresher(store, drive, now=now, sleep=sleep, with_secret=self._with_secret)
-        self._authorizing = Authorizing(
-            store,
-            drive,
-            redirect_uri=self._required_redirect_uri,
-            lifetime=request_lifetime,
-            now=now,
-            sleep=sleep,
-            random=random,
-            with_secret=self._with_secret,
-        )
+        self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random)
+        self._refresher = Refresher(self._world)
+        self._authorizing = Authorizing(self._world, redirect_uri=self._required_redirect_uri, lifetime=request_lifetime)
 
     def key(self, user_id: str, server: str) -> GrantKey:
         """Whose account at which server.
@@ -212,7 +204,7 @@ class Authorizer:
 
     async def revoke(self, grant: Grant) -> bool:
         """Give a forgotten grant's tokens back to the issuer (RFC 7009). True if that was possible; never an error."""
-        return await give_back(self._drive, replace(grant, client=self._with_secret(grant.key, grant.client)))
+        return await give_back(self._world, grant)
 
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""
@@ -270,15 +262,6 @@ class Authorizer:
                 "Give MCPOAuthToolkit a redirect_uri, or on_auth_required=LoopbackBrowser() in a script."
             )
         return self._redirect_uri
-
-    def _with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
-        """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""
-        server = self.servers.get(key.server)
-        if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
-            return client
-        if server.issuer not in {None, client.issuer}:  # it is for another authorization server now
-            return client
-        return replace(client, client_secret=server.client_secret)
 
 
 def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secret: str | None) -> ClientRegistration:

@@ -7,7 +7,7 @@ need: the callback may come to another process, after a restart, and does no dis
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -37,10 +37,10 @@ from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.tokens import exchange
-from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, Drive, give_back
+from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, give_back
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.single_flight import SingleFlight
-from langchain_mcp_oauth.store.contract import TokenStore
+from langchain_mcp_oauth.world import World
 
 __all__ = ["Authorizing", "CompletedAuthorization", "Need", "step_up_counter"]
 
@@ -80,26 +80,12 @@ class CompletedAuthorization:
 class Authorizing:
     """Opens and completes authorization requests."""
 
-    def __init__(
-        self,
-        store: TokenStore,
-        drive: Drive,
-        *,
-        redirect_uri: Callable[[], str],
-        lifetime: timedelta,
-        now: Callable[[], datetime],
-        sleep: Callable[[float], Awaitable[None]],
-        random: Callable[[int], str],
-        with_secret: Callable[[GrantKey, ClientRegistration], ClientRegistration],
-    ) -> None:
-        self._store = store
-        self._drive = drive
+    def __init__(self, world: World, *, redirect_uri: Callable[[], str], lifetime: timedelta) -> None:
+        self._world = world
+        self._store = world.store
+        self._now = world.now
         self._redirect_uri = redirect_uri
         self._lifetime = lifetime
-        self._now = now
-        self._sleep = sleep
-        self._random = random
-        self._with_secret = with_secret
         self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...]], AuthorizationRequest] = SingleFlight()
         self._tidied: datetime | None = None
 
@@ -125,16 +111,16 @@ class Authorizing:
             settled=joinable,
             work=lambda _lease: self._open(server, need),
             now=self._now,
-            sleep=self._sleep,
+            sleep=self._world.sleep,
         )
 
     async def moved(self, server: MCPServer, grant: Grant, challenge: BearerChallenge) -> bool:
         """Whether the MCP server now names another authorization server than the one that gave this grant (SEP-2352)."""
-        discovery = await self._drive(discover(server, challenge))
+        discovery = await self._world.drive(discover(server, challenge))
         return discovery.issuer != grant.issuer
 
     async def _open(self, server: MCPServer, need: Need) -> AuthorizationRequest:
-        discovery = await self._drive(discover(server, need.challenge))
+        discovery = await self._world.drive(discover(server, need.challenge))
         moved = need.grant is not None and need.grant.issuer != discovery.issuer
         scopes = choose_scopes(server, discovery, need.scopes)
         request = build_authorization_request(
@@ -146,7 +132,7 @@ class Authorizing:
             redirect_uri=self._redirect_uri(),
             now=self._now(),
             lifetime=self._lifetime,
-            random=self._random,
+            random=self._world.random,
         )
         await self._tidy()
         return await self._store.open_request(request, now=self._now())
@@ -166,7 +152,7 @@ class Authorizing:
             # any user has needed, so that users with different step-ups share one client.
             needed = known.scopes if known else ()
             possible = scopes if server.scopes is not None else union(scopes, needed, discovery.resource_scopes)
-            client = await self._drive(register(discovery, redirect_uri, possible, self._now()))
+            client = await self._world.drive(register(discovery, redirect_uri, possible, self._now()))
             await self._store.save_client(client, key.url)
         return client
 
@@ -208,7 +194,7 @@ class Authorizing:
             current = await self._store.load_request(request.auth_id)
             if current is None or current.status is not RequestStatus.REDEEMING:
                 return await self._outcome(current or request)
-            await self._sleep(0.1)
+            await self._world.sleep(0.1)
 
     async def _outcome(self, request: AuthorizationRequest) -> CompletedAuthorization:
         if request.status is RequestStatus.PENDING:
@@ -219,9 +205,9 @@ class Authorizing:
         return _completed(request, grant)
 
     async def _redeem(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
-        sendable = replace(request, client=self._with_secret(request.key, request.client))
+        sendable = replace(request, client=self._world.with_secret(request.key, request.client))
         try:
-            tokens = await self._drive(exchange(sendable, code, self._now()))
+            tokens = await self._world.drive(exchange(sendable, code, self._now()))
         except TokenEndpointError as refusal:
             await self._store.close_request(request.auth_id, RequestStatus.FAILED)
             if refusal.oauth_error in CLIENT_REJECTED:
@@ -239,7 +225,7 @@ class Authorizing:
         )
         saved = await self._store.grant_request(request.auth_id, grant)
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
-            await give_back(self._drive, replace(grant, client=sendable.client))
+            await give_back(self._world, grant)
             raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")
         await self._answered(request)
         return _completed(request, saved)

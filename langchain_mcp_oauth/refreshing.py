@@ -7,22 +7,17 @@ so a refresh token that somebody else has already used up is never sent (RFC 970
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from datetime import timedelta
 
 from langchain_mcp_oauth.errors import ConnectionFailed, TokenEndpointError
 from langchain_mcp_oauth.leases import EXCHANGE_SECONDS, under_lease
-from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey, Lease, Reason, TokenSet
-from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason, TokenSet
 from langchain_mcp_oauth.oauth.tokens import refresh, revoke
 from langchain_mcp_oauth.single_flight import SingleFlight
-from langchain_mcp_oauth.store.contract import TokenStore
+from langchain_mcp_oauth.world import World
 
-__all__ = ["CLIENT_REJECTED", "Drive", "Refresher", "give_back"]
-
-T = TypeVar("T")
+__all__ = ["CLIENT_REJECTED", "Refresher", "give_back"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +25,12 @@ CLIENT_REJECTED = frozenset({"invalid_client", "unauthorized_client"})
 """The token endpoint does not know our client (RFC 6749 §5.2): only then is a registration forgotten."""
 
 
-class Drive(Protocol):
-    """Does the IO of an OAuth conversation, within `EXCHANGE_SECONDS`; see `http.drive`."""
-
-    def __call__(self, flow: Flow[T], /) -> Awaitable[T]: ...
-
-
 class Refresher:
     """Refreshes grants. Holds no tokens; the store does."""
 
-    def __init__(
-        self,
-        store: TokenStore,
-        drive: Drive,
-        *,
-        now: Callable[[], datetime],
-        sleep: Callable[[float], Awaitable[None]],
-        with_secret: Callable[[GrantKey, ClientRegistration], ClientRegistration],
-    ) -> None:
-        self._store = store
-        self._drive = drive
-        self._now = now
-        self._sleep = sleep
-        self._with_secret = with_secret
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._store = world.store
         self._flights: SingleFlight[tuple[GrantKey, int], Grant | Reason] = SingleFlight()
 
     async def refresh(self, stale: Grant) -> Grant | Reason:
@@ -76,15 +54,15 @@ class Refresher:
             ("refresh", stale.key.user_id, stale.key.server, stale.key.url),
             settled=replaced,
             work=lambda lease: self._redeem(stale, lease),
-            now=self._now,
-            sleep=self._sleep,
+            now=self._world.now,
+            sleep=self._world.sleep,
         )
 
     async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
-        if self._now() + timedelta(seconds=EXCHANGE_SECONDS) > lease.until:  # we slept; somebody else may be at it
+        if self._world.now() + timedelta(seconds=EXCHANGE_SECONDS) > lease.until:  # we slept; somebody else may be at it
             raise ConnectionFailed(f"Refreshing the login of {grant.key.server!r} was held up; make the call again.")
         try:
-            tokens = await self._drive(refresh(self._sendable(grant), self._now()))
+            tokens = await self._world.drive(refresh(self._world.sendable(grant), self._world.now()))
         except TokenEndpointError as refusal:
             return await self._refused(grant, refusal)
         saved = await self._store.save_grant(replace(grant, tokens=tokens), replaces=grant.version)
@@ -103,17 +81,14 @@ class Refresher:
 
     async def _overtaken(self, grant: Grant, tokens: TokenSet) -> Grant | Reason:
         """A newer login, or a disconnect, came while we refreshed: theirs counts, ours is given back (RFC 7009)."""
-        await give_back(self._drive, self._sendable(replace(grant, tokens=tokens)))
+        await give_back(self._world, replace(grant, tokens=tokens))
         return await self._store.load_grant(grant.key) or Reason.EXPIRED
 
-    def _sendable(self, grant: Grant) -> Grant:
-        return replace(grant, client=self._with_secret(grant.key, grant.client))
 
-
-async def give_back(drive: Drive, grant: Grant) -> bool:
+async def give_back(world: World, grant: Grant) -> bool:
     """Revoke a grant's tokens where the server offers it. False, and a log line, if it could not be done; never an error."""
     try:
-        await drive(revoke(grant))
+        await world.drive(revoke(world.sendable(grant)))
     except Exception as error:  # noqa: BLE001 - local deletion has happened; the remote one is a courtesy
         logger.warning("Could not revoke a token at %s: %s", grant.issuer, type(error).__name__)
         return False

@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "models"},
     {"oauth", "servers"},
     {"http", "store", "single_flight", "leases", "grant_cache"},
-    {"refreshing", "authorizing", "authorizer"},
+    {"world", "refreshing", "authorizing", "authorizer"},
     {"connections", "loops", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "tools", "toolkit"},
     {"middleware", "pages", "web", "loopback"},

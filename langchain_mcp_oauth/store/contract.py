@@ -140,10 +140,6 @@ class TokenStore(Protocol):
         """What the counter stands at; 0 if it was never counted or its window is over."""
         ...
 
-    async def reset_count(self, name: tuple[str, ...]) -> None:
-        """Forget the counter."""
-        ...
-
     # Housekeeping -----------------------------------------------------------------------------------------------------------
 
     async def purge(self, *, now: datetime) -> int:

@@ -251,10 +251,6 @@ class SQLModelTokenStore(TokenStore):
         statement = select(CounterRow.value).where(col(CounterRow.name) == digest(name), col(CounterRow.until) > now)
         return await self._read(lambda session: session.exec(statement).one_or_none() or 0)
 
-    async def reset_count(self, name: tuple[str, ...]) -> None:
-        statement = delete(CounterRow).where(col(CounterRow.name) == digest(name))
-        await self._write(lambda session: _change(session, statement))
-
     # Housekeeping -----------------------------------------------------------------------------------------------------------
 
     async def purge(self, *, now: datetime) -> int:

@@ -1,0 +1,51 @@
+"""What the service does not do itself: remember, send, tell the time, wait, and invent; and what it was configured with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
+from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["Drive", "World"]
+
+T = TypeVar("T")
+
+
+class Drive(Protocol):
+    """Does the IO of an OAuth conversation, within `EXCHANGE_SECONDS`; see `http.drive`."""
+
+    def __call__(self, flow: Flow[T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The collaborators that refreshing and authorizing share."""
+
+    servers: Mapping[str, MCPServer]
+    store: TokenStore
+    drive: Drive
+    now: Callable[[], datetime]
+    """Aware UTC."""
+    sleep: Callable[[float], Awaitable[None]]
+    """The pause between two looks at another process's work, in seconds."""
+    random: Callable[[int], str]
+    """URL-safe text made of that many random bytes."""
+
+    def with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
+        """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""
+        server = self.servers.get(key.server)
+        if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
+            return client
+        if server.issuer not in {None, client.issuer}:  # it is for another authorization server now
+            return client
+        return replace(client, client_secret=server.client_secret)
+
+    def sendable(self, grant: Grant) -> Grant:
+        """The grant as it is sent: with its client's secret."""
+        return replace(grant, client=self.with_secret(grant.key, grant.client))
