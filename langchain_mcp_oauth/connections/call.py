@@ -16,6 +16,9 @@ from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 
 __all__ = ["Call", "stamped"]
 
+LONGEST_RETRY = 3_600_000
+"""Milliseconds; every deadline is shorter, and a number of a thousand digits is no number of seconds."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +48,7 @@ class Call:
         if is_visible_ascii(event.id, 1_024):
             self.last_event_id = event.id
         if event.retry is not None:
-            self.retry = event.retry / 1000
+            self.retry = min(event.retry, LONGEST_RETRY) / 1000
 
     async def report(self, params: dict[str, Any]) -> None:
         """Hand a progress notification to whoever asked for it."""

@@ -210,6 +210,7 @@ class HttpDispatcher:
     # An event stream ------------------------------------------------------------------------------------------------------------
 
     async def _read_events(self, call: Call, response: httpx2.Response) -> dict[str, Any] | None:
+        response.encoding = "utf-8"  # whatever it says it is (WHATWG event streams); Python knows charsets that inflate, or take for ever
         source = httpx2.EventSource(response, max_event_size=MAX_EVENT)
         try:
             async with aclosing(source.__aiter__()) as events:  # type: ignore[type-var]
