@@ -125,7 +125,7 @@ class Session(ClientSession):
         self.adopt(self._presumed)
 
     async def list_all(self) -> ListedTools:
-        """All pages of the tool listing.
+        """All pages of the tool listing; of several tools with one name the first.
 
         Raises:
             ProtocolError: more than 50 pages or 1,000 tools.
@@ -142,7 +142,10 @@ class Session(ClientSession):
                 break
         if cursor or len(tools) > MAX_TOOLS:
             raise ProtocolError(f"{self._endpoint.place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
-        return ListedTools(tuple(tools), self.server_info, self.instructions, self.protocol_version)
+        first: dict[str, Tool] = {}
+        for tool in tools:  # a second tool of the same name could not be called, and would hide behind the first (R42)
+            first.setdefault(tool.name, tool)
+        return ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version)
 
     async def _hear_it_out(self) -> None:
         """What a server whose revision was known says about itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -20,6 +21,9 @@ validated: without this limit, 4 MiB become 200 MB."""
 
 SHORTEST_SECRET = 8
 """Characters. Anything shorter would be found, and blotted out, where it is no secret."""
+
+_ESCAPED = re.compile(rb'\\[u/"\\]')
+"""Every escape that a character of a token can be spelled with."""
 
 RESULT_TYPES = frozenset({"complete", "input_required"})
 """What a result can be (2026-07-28, basic protocol). One without a type is complete, one of another type is invalid."""
@@ -44,7 +48,7 @@ def parse_message(text: bytes, place: str, secrets: Sequence[str] = ()) -> dict[
         raise ProtocolError(f"{place} sent something that is not JSON, or nested too deep.") from None
     if not isinstance(message, dict):
         raise ProtocolError(f"{place} sent JSON that is not an MCP message.")
-    echoed = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and secret.encode() in text]
+    echoed = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and _may_hold(text, secret)]
     return cast("dict[str, Any]", _redact(message, echoed)) if echoed else message
 
 
@@ -88,6 +92,11 @@ def read_error(message: dict[str, Any]) -> MCPError | None:
         return MCPError.from_error_data(ErrorData.model_validate(message.get("error")))
     except ValidationError:
         return None
+
+
+def _may_hold(text: bytes, secret: str) -> bool:
+    """JSON can spell a character in several ways (RFC 8259 §7), and some writers do so with every slash; then what was read is searched."""
+    return secret.encode() in text or _ESCAPED.search(text) is not None
 
 
 def _redact(value: Any, secrets: Sequence[str]) -> Any:

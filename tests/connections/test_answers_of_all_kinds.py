@@ -208,6 +208,29 @@ async def test_long_listings(connection_to: Callable[..., Any]) -> None:
         assert len(front.of("tools/list")) == requests
 
 
+async def test_the_first_of_several_tools_with_one_name(connection_to: Callable[..., Any]) -> None:
+    """A second one could not be called, and would lend its description to the first."""
+    tools = [{"name": name, "description": text, "inputSchema": {"type": "object"}} for name, text in (("a", "1"), ("b", "2"), ("a", "3"))]
+    listed = await (
+        await connection_to(fake(tools_list=lambda seen: reply(seen, {"tools": tools, "ttlMs": 0, "cacheScope": "private"})))
+    ).list_tools(None)
+    assert [(tool.name, tool.description) for tool in listed.tools] == [("a", "1"), ("b", "2")]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "retry"),
+    [("text/event-stream; charset=zlib", "1"), ("text/event-stream; charset=punycode", "1"), ("text/event-stream", "9" * 4_000)],
+)
+async def test_an_event_stream_is_utf_8_and_waits_for_seconds(connection_to: Callable[..., Any], content_type: str, retry: str) -> None:
+    """Whatever charset it claims, and however long it wants us to wait: neither is an exception that nobody expects."""
+
+    def call(seen: Seen) -> Response:
+        return Response(f"retry: {retry}\n" + as_event(answer_to(seen, TEXT)), headers={"content-type": content_type})
+
+    result = await (await connection_to(fake(tools_call=call))).call_tool(None, "echo", {})
+    assert result.content[0].text == "done"
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_a_server_says_while_it_works(connection_to: Callable[..., Any], era: str) -> None:
     """Until 2025-11-25 pings are answered, other requests refused, log messages handed on; from 2026-07-28 on requests are ignored."""

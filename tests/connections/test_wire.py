@@ -47,6 +47,20 @@ def test_tokens_are_blotted_out(sent: dict[str, Any], read: dict[str, Any]) -> N
     assert parse_message(json.dumps(sent).encode(), PLACE, [TOKEN, "short"]) == read
 
 
+@pytest.mark.parametrize(
+    ("token", "spelled"),
+    [
+        ("abcd/efgh+1", rb"abcd\/efgh+1"),
+        ("abcd-efgh-1", rb"abcd-\u0065fgh-1"),
+        ('abcd"efgh-1', rb"abcd\"efgh-1"),
+        ("abcd\\efgh-1", rb"abcd\\efgh-1"),
+    ],
+)
+def test_tokens_are_blotted_out_however_json_spells_them(token: str, spelled: bytes) -> None:
+    """Escapes are read before the search (RFC 8259 §7)."""
+    assert parse_message(b'{"a":"x ' + spelled + b' y"}', PLACE, [token]) == {"a": "x [redacted] y"}
+
+
 def test_the_size_in_memory_is_bounded() -> None:
     """Half a million lists and objects, however they are nested."""
     fits = b'{"a":[' + b"[]," * (MAX_CONTAINERS - 3) + b"[]]}"
