@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any, TypeAlias, TypedDict, assert_never
 
 from langchain_core.messages.content import FileContentBlock, ImageContentBlock, TextContentBlock
@@ -16,6 +17,10 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
+
+from langchain_mcp_oauth.errors import UnsafeURLError
+from langchain_mcp_oauth.http import is_public
+from langchain_mcp_oauth.oauth.urls import check_url, origin
 
 __all__ = ["MCPToolArtifact", "ToolContent", "text_block", "to_artifact", "to_blocks", "to_error_blocks"]
 
@@ -55,8 +60,8 @@ def _to_block(content: ContentBlock) -> ToolContent:
             return {"type": "image", "base64": data, "mime_type": mime_type}
         case AudioContent(data=data, mime_type=mime_type):
             return {"type": "file", "base64": data, "mime_type": mime_type}
-        case ResourceLink(uri=uri, mime_type=mime_type):
-            return _media(mime_type, url=str(uri))
+        case ResourceLink(uri=uri, name=name, mime_type=mime_type):
+            return _media(mime_type, url=uri) if _may_be_fetched(uri) else text_block(f"{name}: {uri}")
         case EmbeddedResource(resource=resource):
             return _embedded(resource)
         case _:
@@ -72,6 +77,20 @@ def _embedded(resource: TextResourceContents | BlobResourceContents) -> ToolCont
 def text_block(text: str) -> TextContentBlock:
     """A block of text."""
     return {"type": "text", "text": text}
+
+
+def _may_be_fetched(uri: str) -> bool:
+    """https, by the rule for URLs from elsewhere, and no address that is not public.
+
+    Some chat models' packages fetch what a block links to, from this process and past our transport: `file:` and inner addresses stay text.
+    """
+    try:
+        scheme, host, _ = origin(check_url(uri, "A link"))
+        return scheme == "https" and host != "localhost" and is_public(ip_address(host))
+    except UnsafeURLError:
+        return False
+    except ValueError:  # a name
+        return True
 
 
 def _media(mime_type: str | None, **source: str) -> ImageContentBlock | FileContentBlock:

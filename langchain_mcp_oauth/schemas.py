@@ -11,8 +11,8 @@ from langchain_mcp_oauth.errors import ProtocolError
 
 __all__ = ["clean_description", "clean_schema"]
 
-LONGEST_DESCRIPTION = 8 * 1024
-"""Characters; what is beyond is cut."""
+LONGEST_TEXT = 8 * 1024
+"""Characters of one description; what is beyond is cut."""
 
 LARGEST_SCHEMA = 100 * 1024
 """Characters of JSON; a larger schema is an error, since cutting one would change its meaning."""
@@ -24,8 +24,8 @@ VISIBLE_ANYWAY = frozenset("\n\t")
 
 
 def clean_description(text: str | None) -> str:
-    """Without characters that a person reviewing the text would not see, at most `LONGEST_DESCRIPTION` long."""
-    return _visible(text or "")[:LONGEST_DESCRIPTION]
+    """Without characters that a person reviewing the text would not see, at most `LONGEST_TEXT` long."""
+    return _visible(text or "")[:LONGEST_TEXT]
 
 
 def clean_schema(schema: dict[str, Any], tool: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _visible_in(value: Any, key: str = "") -> Any:
         return {name: _visible_in(item, name) for name, item in value.items()}
     if isinstance(value, list):
         return [_visible_in(item) for item in value]
-    return _visible(value) if isinstance(value, str) and key in DESCRIBING else value
+    return clean_description(value) if isinstance(value, str) and key in DESCRIBING else value
 
 
 ASCII = re.compile(r"[\n\t -~]*\Z")

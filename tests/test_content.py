@@ -37,6 +37,22 @@ def embedded(**resource: str) -> EmbeddedResource:
             {"type": "image", "url": "https://x.example/a.png", "mime_type": "image/png"},
         ),
         (ResourceLink(type="resource_link", name="n", uri="https://x.example/a"), {"type": "file", "url": "https://x.example/a"}),
+        (
+            ResourceLink(type="resource_link", name="n", uri="https://93.184.216.34/a"),
+            {"type": "file", "url": "https://93.184.216.34/a"},
+        ),
+        *[
+            (ResourceLink(type="resource_link", name="n", uri=uri, mime_type="image/png"), {"type": "text", "text": f"n: {uri}"})
+            for uri in (
+                "file:///etc/passwd",
+                "http://x.example/a.png",
+                "https://localhost/a",
+                "https://169.254.169.254/latest",
+                "https://[::1]/a",
+                "https://2130706433/",
+                "note://7",
+            )
+        ],
         (embedded(text="inside"), {"type": "text", "text": "inside"}),
         (embedded(blob="QQ==", mime_type="image/gif"), {"type": "image", "base64": "QQ==", "mime_type": "image/gif"}),
         (embedded(blob="QQ=="), {"type": "file", "base64": "QQ=="}),

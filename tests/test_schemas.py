@@ -40,6 +40,10 @@ def test_descriptions_show_what_they_say(given: str | None, shown: str) -> None:
             {"type": "object", "properties": {"config": {"type": "string", "description": "ab", "pattern": "^\u200b$"}}},
         ),
         (
+            {"type": "object", "properties": {"s": {"type": "string", "title": "x" * 9000}}},
+            {"type": "object", "properties": {"s": {"type": "string", "title": "x" * 8192}}},
+        ),
+        (
             {"type": "object", "properties": {"r": {"$ref": "https://evil.example/x"}}},
             {"type": "object", "properties": {"r": {"$ref": "https://evil.example/x"}}},
         ),
