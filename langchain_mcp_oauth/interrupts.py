@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, UserRequiredError
 
 if TYPE_CHECKING:
     from langgraph.types import Command
@@ -150,17 +150,31 @@ def user_of_run(config: RunnableConfig | None) -> str | None:
 
     Order: `runtime.context.user_id` (attribute or key), LangGraph's authenticated user, `configurable["langgraph_auth_user"]`,
     `configurable["langgraph_auth_user_id"]`, `configurable["user_id"]`.
+
+    Raises:
+        UserRequiredError: the context names somebody else than LangGraph Server has authenticated: whoever starts a run there writes its
+            context. (LangGraph Studio's own user is a developer, who may be anybody.)
     """
-    configurable = (config or {}).get("configurable", {})
-    return next((str(user) for user in _named_users(_runtime(), configurable) if user), None)
+    runtime, configurable = _runtime(), (config or {}).get("configurable", {})
+    stated = _field(getattr(runtime, "context", None), "user_id")
+    authenticated = [user for user in _authenticated_users(runtime, configurable) if user]
+    if stated and not _is_developer(runtime, configurable) and any(str(user) != str(stated) for user in authenticated):
+        raise UserRequiredError(
+            "The run's context names another user than the one that LangGraph Server has authenticated, so nobody's account is used. "
+            "Leave `user_id` out of the context, or authenticate the user whose accounts the run is to use."
+        )
+    return next((str(user) for user in (stated, *authenticated, configurable.get("user_id")) if user), None)
 
 
-def _named_users(runtime: Any, configurable: Mapping[str, Any]) -> Iterable[object]:
-    yield _field(getattr(runtime, "context", None), "user_id")
+def _authenticated_users(runtime: Any, configurable: Mapping[str, Any]) -> Iterable[object]:
     yield _field(getattr(getattr(runtime, "server_info", None), "user", None), "identity")
     yield _field(configurable.get("langgraph_auth_user"), "identity")
     yield configurable.get("langgraph_auth_user_id")
-    yield configurable.get("user_id")
+
+
+def _is_developer(runtime: Any, configurable: Mapping[str, Any]) -> bool:
+    users = (getattr(getattr(runtime, "server_info", None), "user", None), configurable.get("langgraph_auth_user"))
+    return any("StudioUser" in {type(user).__name__, _field(user, "kind")} for user in users)
 
 
 def _field(value: object, name: str) -> object:

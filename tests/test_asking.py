@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import pytest
@@ -12,8 +13,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
+from langchain_mcp_oauth import interrupts
 from langchain_mcp_oauth.asking import Asking, adrive, drive_sync
-from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, UserRequiredError
 from langchain_mcp_oauth.interrupts import (
     auth_interrupts,
     interrupt_run,
@@ -365,3 +367,31 @@ async def test_the_runs_context_says_it_first() -> None:
     graph.add_edge(START, "node")
     result = await graph.compile().ainvoke({}, {"configurable": {"user_id": "other"}}, context={"user_id": "alice"})
     assert result["out"] == ["alice"]
+
+
+class StudioUser(User):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("configurable", "context", "user"),
+    [
+        ({"langgraph_auth_user": User()}, {}, "server-user"),
+        ({"langgraph_auth_user": User()}, {"user_id": "server-user"}, "server-user"),
+        ({"langgraph_auth_user": User()}, {"user_id": "victim"}, None),
+        ({"langgraph_auth_user": {"identity": "server-user"}}, {"user_id": "victim"}, None),
+        ({"langgraph_auth_user_id": "server-user"}, {"user_id": "victim"}, None),
+        ({"langgraph_auth_user": StudioUser()}, {"user_id": "anybody"}, "anybody"),
+        ({"langgraph_auth_user": StudioUser()}, {}, "server-user"),
+    ],
+)
+def test_a_run_cannot_name_another_than_was_authenticated(
+    configurable: dict[str, Any], context: dict[str, Any], user: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On LangGraph Server whoever starts a run writes its context; only a developer in Studio may say whose accounts to use."""
+    monkeypatch.setattr(interrupts, "_runtime", lambda: SimpleNamespace(context=context, server_info=None))
+    if user is not None:
+        assert user_of_run({"configurable": configurable}) == user
+        return
+    with pytest.raises(UserRequiredError):
+        user_of_run({"configurable": configurable})
