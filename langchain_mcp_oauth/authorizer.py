@@ -35,7 +35,7 @@ from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use,
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.refreshing import Refresher, give_back
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers import MCPServer, is_name
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.world import Drive, World
 
@@ -109,8 +109,8 @@ class Authorizer:
         """
         if server not in self.servers:
             raise UnknownServerError(server, self.servers)
-        if not isinstance(user_id, str) or not 0 < len(user_id) <= 255 or "\0" in user_id:
-            raise ConfigurationError("A user_id must be a string of 1 to 255 characters without NUL.")
+        if not is_name(user_id):
+            raise ConfigurationError("A user_id must be a string of 1 to 255 characters without NUL or half a surrogate pair.")
         return GrantKey(user_id, server, self.servers[server].url)
 
     async def acquire(self, key: GrantKey, refusal: Refusal | None = None, *, recovered: bool = False) -> Grant | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
@@ -11,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_va
 from langchain_mcp_oauth.errors import ConfigurationError, UnsafeURLError
 from langchain_mcp_oauth.oauth.urls import check_url, is_loopback_host
 
-__all__ = ["MCPServer", "parse_servers"]
+__all__ = ["MCPServer", "is_name", "parse_servers"]
+
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 
 
 class MCPServer(BaseModel):
@@ -106,9 +109,14 @@ def parse_servers(servers: Mapping[str, str | Mapping[str, Any] | MCPServer]) ->
 
 
 def _parse_name(name: str) -> str:
-    if not isinstance(name, str) or not name or len(name) > 255 or "\0" in name:
-        raise ConfigurationError(f"A server's name must be 1 to 255 characters without NUL, not {name!r}.")
+    if not is_name(name):
+        raise ConfigurationError(f"A server's name must be 1 to 255 characters without NUL or half a surrogate pair, not {name!r}.")
     return name
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether every database keeps it exactly (R34): 1 to 255 characters that UTF-8 can write, without NUL."""
+    return isinstance(value, str) and 0 < len(value) <= 255 and _UNSTORABLE.search(value) is None
 
 
 def _parse_server(name: str, value: str | Mapping[str, Any] | MCPServer) -> MCPServer:

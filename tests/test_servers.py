@@ -113,7 +113,7 @@ def test_three_ways_to_write_a_server() -> None:
     assert parse_servers({"a": URL, "b": {"url": URL, "scopes": ["read"]}, "c": server}) == {"a": MCPServer(URL), "b": server, "c": server}
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "x" * 256, 7])
+@pytest.mark.parametrize("name", ["", "a\0b", "a\ud800", "x" * 256, 7])
 def test_names_that_cannot_work(name: Any) -> None:
     """1 to 255 characters without NUL; compared exactly ever after."""
     with pytest.raises(ConfigurationError, match="name"):

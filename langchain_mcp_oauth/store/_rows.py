@@ -70,6 +70,8 @@ def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:
 
 def read_request(row: RequestRow, sealer: Sealer) -> AuthorizationRequest:
     request = _open(row, _REQUEST, sealer)
+    if (request.auth_id, request.key.url) != (row.auth_id, row.url):  # the two it is found by that are not part of its identity
+        raise StoreCorruptError("A stored request was moved to another server's or handle's row. Nothing was changed; start again.")
     return replace(request, status=RequestStatus(row.status), redeeming_until=row.redeeming_until)
 
 

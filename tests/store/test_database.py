@@ -268,6 +268,8 @@ async def test_a_moved_seal_does_not_open(shared_database: str, table: str, iden
         ("UPDATE mcp_oauth_grants SET sealed = 'secret'", lambda store: store.load_grant(KEY)),
         ("UPDATE mcp_oauth_requests SET user_id = 'mallory'  WHERE user_id = 'bob'", lambda store: store.load_request("auth-bob")),
         ("UPDATE mcp_oauth_requests SET issuer = '" + EVIL + "'", lambda store: store.load_request("auth-1")),
+        ("UPDATE mcp_oauth_requests SET url = '" + EVIL + "' WHERE auth_id = 'auth-1'", lambda store: store.load_request("auth-1")),
+        ("UPDATE mcp_oauth_requests SET auth_id = 'other' WHERE auth_id = 'auth-1'", lambda store: store.load_request("other")),
         (
             "UPDATE mcp_oauth_clients SET issuer = '" + EVIL + "'",
             lambda store: store.load_client(EVIL, REDIRECT, KEY.url),
