@@ -23,6 +23,15 @@ app = typer.Typer(
 )
 
 
+database = typer.Typer(name="db", help="The database that logins are kept in.", no_args_is_help=True)
+app.add_typer(database)
+
+Store = Annotated[
+    str | None,
+    typer.Option(envvar="LANGCHAIN_MCP_OAUTH_STORE", help="URL of the database. Default: the SQLite file in your data directory."),
+]
+
+
 @app.callback()
 def _about() -> None:
     """OAuth-protected MCP servers as LangChain tools."""
@@ -45,6 +54,18 @@ def demo(
     except ImportError as missing:
         sys.exit(f'The demo needs more packages ({missing.name}): pip install "langchain-mcp-oauth[demo]"')
     raise typer.Exit(run_demo(yes=yes))
+
+
+@database.command("upgrade")
+def upgrade_database(*, store: Store = None) -> None:
+    """Make the tables, or bring older ones forward. Needs no encryption key; run it once for each release, before the library is used."""
+    from langchain_mcp_oauth.store import default_database, upgrade
+
+    try:
+        before, now = upgrade(store or default_database())
+    except langchain_mcp_oauth.MCPOAuthError as error:
+        sys.exit(str(error))
+    typer.echo(f"The tables are at version {now}{'' if before == now else f'; they were at {before}' if before else '; they are new'}.")
 
 
 def main() -> None:

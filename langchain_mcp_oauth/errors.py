@@ -24,7 +24,7 @@
     ├── ServersFailed                 listing failed on some servers; carries one error for each
     └── StoreError                    the database
         ├── StoreUnavailable          it cannot be reached or is locked (retryable)
-        ├── StoreVersionError         its tables are newer than this library
+        ├── StoreVersionError         its tables are newer or older than this library's
         ├── StoreKeyError             sealed with a key that is not configured
         └── StoreCorruptError         a sealed value was changed or moved
 
@@ -346,7 +346,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreVersionError(StoreError):
-    """The tables were made by a newer version of this library; upgrade it."""
+    """The tables are not those of this library: newer (upgrade the library), or older or missing (`langchain-mcp-oauth db upgrade`)."""
 
     code = "store_version"
 

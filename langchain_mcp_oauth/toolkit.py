@@ -6,11 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, cast
 
-import platformdirs
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
 from mcp.types import CallToolResult
@@ -312,10 +310,6 @@ class MCPOAuthToolkit(BaseToolkit):
 def _open_store(store: TokenStore | str | None, encryption_key: EncryptionKey | None) -> TokenStore:
     if store is not None and not isinstance(store, str):
         return store
-    from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
+    from langchain_mcp_oauth.store import SQLModelTokenStore, default_database
 
-    return SQLModelTokenStore(store or _default_database(), encryption_key=encryption_key)
-
-
-def _default_database() -> str:
-    return f"sqlite:///{Path(platformdirs.user_data_dir('langchain-mcp-oauth', appauthor=False)) / 'tokens.db'}"
+    return SQLModelTokenStore(store or default_database(), encryption_key=encryption_key)

@@ -39,6 +39,7 @@ DOORS = {
     "langgraph": {"interrupts"},
     "langchain": {"middleware"},
     "starlette": {"web", "pages", "loopback"},
+    "alembic": {"store"},
     "typer": {"cli"},
 }
 """Who may import what. Test servers and the demo are outside the library and exempt."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, inspect
+import platformdirs
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -22,12 +23,12 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
-from sqlmodel import Session, func, select
+from sqlmodel import Session
 
-from langchain_mcp_oauth.errors import ConfigurationError, StoreError, StoreUnavailable, StoreVersionError
-from langchain_mcp_oauth.store.tables import METADATA, SCHEMA_VERSION, SchemaRow
+from langchain_mcp_oauth.errors import ConfigurationError, StoreError, StoreUnavailable
+from langchain_mcp_oauth.store.schema import check_version, newest_version, stored_version, upgrade_tables
 
-__all__ = ["Database", "is_memory"]
+__all__ = ["Database", "default_database", "is_memory", "upgrade"]
 
 T = TypeVar("T")
 
@@ -40,13 +41,13 @@ class Database:
 
     Args:
         database: A URL, for an engine of our own, or an engine that stays its owner's.
-        create_tables: Whether missing tables are created at first use.
+        migrate: Whether missing tables are made and older ones brought forward at first use. None: on SQLite only.
 
     Raises:
         ConfigurationError: not a database we can use.
     """
 
-    def __init__(self, database: str | Engine, *, create_tables: bool) -> None:
+    def __init__(self, database: str | Engine, *, migrate: bool | None = None) -> None:
         self._own = not isinstance(database, Engine)
         self._engine = database if isinstance(database, Engine) else _make_engine(database)
         _check_engine(self._engine)
@@ -54,7 +55,7 @@ class Database:
         self._lock: Callable[[Connection], object] = _begin_immediate if self._engine.dialect.name == "sqlite" else _nothing
         one_connection = isinstance(self._engine.pool, StaticPool)
         self._alone: AbstractContextManager[Any] = Lock() if one_connection else nullcontext()
-        self._create_tables = create_tables
+        self._migrates = self._engine.dialect.name == "sqlite" if migrate is None else migrate
         self._preparing = Lock()
         self._prepared = False
 
@@ -82,6 +83,14 @@ class Database:
             self._prepare()
             return self._write(work)
 
+    def upgrade(self) -> tuple[int, int]:
+        """Make the tables or bring them forward, whoever else does the same; return the version they had (0: none) and have."""
+        with _store_errors(), self._preparing:
+            self._open()
+            stored = self._write(_upgrade)
+            check_version(current := self._read(_version))
+            return stored, current
+
     def close(self) -> None:
         if self._own:
             self._engine.dispose()
@@ -108,18 +117,44 @@ class Database:
         with self._preparing:
             if self._prepared:
                 return
-            if self._own and self.url.get_backend_name() == "sqlite" and not is_memory(self.url):
-                _make_file(self.url)
-                _use_write_ahead_log(self._engine)
-            if not self._read(_has_tables):
-                self._make_tables()
-            self._read(_check_version)
+            self._open()
+            if self._migrates and self._read(_version) < newest_version():
+                self._write(_upgrade)
+            check_version(self._read(_version))
             self._prepared = True
 
-    def _make_tables(self) -> None:
-        if not self._create_tables:
-            raise ConfigurationError("The database has no tables of this library: use create_tables=True, or migrate it first.")
-        self._write(_create_tables)
+    def _open(self) -> None:
+        if self._own and self.url.get_backend_name() == "sqlite" and not is_memory(self.url):
+            _make_file(self.url)
+            _use_write_ahead_log(self._engine)
+
+
+def upgrade(database: str | Engine) -> tuple[int, int]:
+    """Make the tables of a store, or bring older ones forward; what `langchain-mcp-oauth db upgrade` does.
+
+    Needs no encryption key and reads no row. All of it happens, or nothing; several processes may call it at once.
+
+    Args:
+        database: As for `SQLModelTokenStore`.
+
+    Returns:
+        The version that the tables had (0: there were none), and the one they have now.
+
+    Raises:
+        ConfigurationError: not a database that can be used.
+        StoreVersionError: the tables are newer than this library.
+        StoreUnavailable, StoreError: nothing was changed.
+    """
+    opened = Database(database)
+    try:
+        return opened.upgrade()
+    finally:
+        opened.close()
+
+
+def default_database() -> str:
+    """URL of the SQLite file in the user's data directory, for one machine."""
+    return f"sqlite:///{platformdirs.user_data_path('langchain-mcp-oauth', appauthor=False) / 'tokens.db'}"
 
 
 def is_memory(url: URL) -> bool:
@@ -190,20 +225,12 @@ def _use_write_ahead_log(engine: Engine) -> None:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
-def _has_tables(session: Session) -> bool:
-    return inspect(session.connection()).has_table(SchemaRow.__tablename__)
+def _version(session: Session) -> int:
+    return stored_version(session.connection())
 
 
-def _create_tables(session: Session) -> None:
-    if not _has_tables(session):
-        METADATA.create_all(session.connection())
-        session.add(SchemaRow(version=SCHEMA_VERSION))
-
-
-def _check_version(session: Session) -> None:
-    version = session.exec(select(func.max(SchemaRow.version))).one()
-    if version is not None and version > SCHEMA_VERSION:
-        raise StoreVersionError(f"The database has tables of version {version}, this library knows {SCHEMA_VERSION}: upgrade the library.")
+def _upgrade(session: Session) -> int:
+    return upgrade_tables(session.connection())
 
 
 @contextmanager

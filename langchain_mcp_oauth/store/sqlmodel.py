@@ -35,7 +35,7 @@ KEPT = timedelta(days=1)
 
 
 class SQLModelTokenStore(TokenStore):
-    """A `TokenStore` in an SQL database. Nothing is opened before the first call, which also creates missing tables.
+    """A `TokenStore` in an SQL database. Nothing is opened before the first call.
 
     It works from any event loop and from several at once: the database is driven in worker threads, and a transaction that has started
     is finished there even if its caller is cancelled.
@@ -45,7 +45,9 @@ class SQLModelTokenStore(TokenStore):
             (needs the extra `postgres`), or a synchronous SQLAlchemy engine, which stays yours to dispose. SQLite waits 5 seconds for
             another writer; `?timeout=30` in the URL makes it 30.
         encryption_key: See `Keys`. Default: `LANGCHAIN_MCP_OAUTH_KEY`; for SQLite else the operating system's keyring or a key file.
-        create_tables: False if your migrations do it, from `store.tables.METADATA`.
+        migrate: Whether the first call makes missing tables and brings older ones forward. Default: on SQLite only; for other databases run
+            `langchain-mcp-oauth db upgrade` once for each release (or `upgrade`). False: never, for instance because your own migrations
+            make the tables of `store.tables.METADATA`.
         random: Gives that many random bytes.
 
     Raises:
@@ -57,10 +59,10 @@ class SQLModelTokenStore(TokenStore):
         database: str | Engine,
         *,
         encryption_key: Keys | None = None,
-        create_tables: bool = True,
+        migrate: bool | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._database = Database(database, create_tables=create_tables)
+        self._database = Database(database, migrate=migrate)
         self._sealer = Sealer(choose_keys(encryption_key, self._database.url), random)
         self._random = random
 

@@ -3,6 +3,9 @@
 A row is not a model of `models.py`: `table=True` models do not validate. Columns are for finding rows, for transitions, and for people
 with an SQL prompt; what is read back is the sealed document, which nobody without the key can change or move. Of a row only `version`,
 `accepted`, `status` and `redeeming_until` live in columns alone.
+
+Whoever changes a table here adds a revision `migrations/versions/vNNNN_what.py`, numbered after the last, whose `upgrade()` makes the same
+change to a database that exists. `tests/store/test_migrations.py` fails until the revisions and `METADATA` agree.
 """
 
 from __future__ import annotations
@@ -18,19 +21,15 @@ from sqlmodel import Field, SQLModel, text
 
 __all__ = [
     "METADATA",
-    "SCHEMA_VERSION",
     "SEALED",
     "ClientRow",
     "CounterRow",
     "GrantRow",
     "LeaseRow",
     "RequestRow",
-    "SchemaRow",
     "SealedRow",
     "digest",
 ]
-
-SCHEMA_VERSION = 1
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -154,14 +153,6 @@ class CounterRow(_Row, table=True):
     """`digest` of the counter's name."""
     value: int
     until: datetime = Field(sa_type=UTCDateTime)
-
-
-class SchemaRow(_Row, table=True):
-    """One row: the version of these tables."""
-
-    __tablename__ = "mcp_oauth_schema"
-
-    version: int = Field(primary_key=True)
 
 
 def digest(name: tuple[str, ...]) -> str:

@@ -62,14 +62,14 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[SQLModelTokenStore]:
-    opened = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY)
+    opened = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY, migrate=True)
     yield opened
     await opened.aclose()
 
 
 @pytest.fixture
 async def shared_store(shared_database: str) -> AsyncIterator[SQLModelTokenStore]:
-    opened = SQLModelTokenStore(shared_database, encryption_key=ENCRYPTION_KEY)
+    opened = SQLModelTokenStore(shared_database, encryption_key=ENCRYPTION_KEY, migrate=True)
     yield opened
     await opened.aclose()
 

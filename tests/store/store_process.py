@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
-from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store import SQLModelTokenStore, schema
 from langchain_mcp_oauth.store.keys import choose_keys
 
 from .store_samples import ENCRYPTION_KEY, NOW, a_grant, a_request, minutes
@@ -56,8 +56,15 @@ async def make_key(store: SQLModelTokenStore, name: str) -> list[str]:
     return list(chosen())
 
 
+async def upgrade_tables(store: SQLModelTokenStore, name: str) -> list[int]:
+    """`name` is the directory of the revisions; the version that each task found."""
+    schema.MIGRATIONS = Path(name)
+    found = await asyncio.gather(*(asyncio.to_thread(store._database.upgrade) for _ in range(TASKS)))
+    return [before for before, _ in found]
+
+
 async def main(database: str, operation: str, name: str) -> Any:
-    store = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY)
+    store = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY, migrate=True)
     try:
         return await globals()[operation](store, name)
     finally:

@@ -596,7 +596,7 @@ async def test_disconnecting_and_granting_at_once_leave_nothing_half(store: Stor
 
 def test_a_store_works_from_several_event_loops_at_once(database: str) -> None:
     """Four threads, each with a loop of its own, share one store; also when it has not been used before."""
-    store = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY)
+    store = SQLModelTokenStore(database, encryption_key=ENCRYPTION_KEY, migrate=True)
 
     async def work(user: str) -> Grant | None:
         key = GrantKey(user, "files", KEY.url)

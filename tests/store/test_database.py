@@ -24,6 +24,7 @@ from sqlmodel import Session, SQLModel, col, update
 from langchain_mcp_oauth.errors import ConfigurationError, StoreCorruptError, StoreError, StoreKeyError, StoreUnavailable, StoreVersionError
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store.schema import upgrade_tables
 from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.store.tables import METADATA, GrantRow, UTCDateTime
 
@@ -59,7 +60,7 @@ WRITES: dict[str, Callable[[Store], Awaitable[Any]]] = {
 
 
 def a_store(database: str | Engine, **options: Any) -> Store:
-    return SQLModelTokenStore(database, **{"encryption_key": ENCRYPTION_KEY, **options})
+    return SQLModelTokenStore(database, **{"encryption_key": ENCRYPTION_KEY, "migrate": True, **options})
 
 
 async def fill(store: Store) -> None:
@@ -330,7 +331,7 @@ async def test_newer_tables_are_left_alone(shared_database: str) -> None:
     first = a_store(shared_database)
     await fill(first)
     await first.aclose()
-    execute(shared_database, "UPDATE mcp_oauth_schema SET version = 999")
+    execute(shared_database, "UPDATE mcp_oauth_version SET version_num = '0999'")
     before = rows(shared_database)
     store = a_store(shared_database)
     for call in [*READS.values(), *WRITES.values()]:
@@ -347,7 +348,7 @@ async def test_whoever_creates_the_tables_second_uses_the_firsts(shared_database
     with engine.begin() as other:
         if other.dialect.name == "sqlite":
             other.exec_driver_sql("BEGIN IMMEDIATE")
-        METADATA.create_all(other)
+        assert upgrade_tables(other) == 0
         saving = asyncio.create_task(store.save_grant(a_grant()))
         done, _ = await asyncio.wait([saving], timeout=0.3)
         assert not done
@@ -366,7 +367,7 @@ async def test_creating_what_another_process_just_created_is_tried_again(postgre
     def create_blindly_at_first(session: Session) -> int:
         attempts.append(1)
         if len(attempts) == 1:
-            session.connection().exec_driver_sql("CREATE TABLE mcp_oauth_schema (version INTEGER)")
+            session.connection().exec_driver_sql("CREATE TABLE mcp_oauth_version (version INTEGER)")
         return len(attempts)
 
     assert await store._write(create_blindly_at_first) == 2
@@ -374,9 +375,9 @@ async def test_creating_what_another_process_just_created_is_tried_again(postgre
 
 
 async def test_tables_can_be_made_by_migrations(shared_database: str) -> None:
-    """With `create_tables=False` none is made; those made from `METADATA` are used."""
-    store = a_store(shared_database, create_tables=False)
-    with pytest.raises(ConfigurationError, match="create_tables"):
+    """With `migrate=False` none is made; those made from `METADATA` are used."""
+    store = a_store(shared_database, migrate=False)
+    with pytest.raises(StoreVersionError, match="no tables"):
         await store.load_grant(KEY)
     engine = create_engine(shared_database)
     assert inspect(engine).get_table_names() == []

@@ -1,0 +1,1 @@
+"""The revisions of the tables. Alembic runs them; see `schema.py`."""
