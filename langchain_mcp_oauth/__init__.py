@@ -49,7 +49,7 @@ from langchain_mcp_oauth.tools import MCPTool
 if TYPE_CHECKING:
     from langchain_mcp_oauth.loopback import LoopbackBrowser
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
-    from langchain_mcp_oauth.web import StartLinkCookie, callback_routes
+    from langchain_mcp_oauth.web import StartLinkCookie, callback_routes, connection_routes
 
 __version__ = "0.1.0"
 
@@ -91,6 +91,7 @@ __all__ = [
     "__version__",
     "auth_interrupts",
     "callback_routes",
+    "connection_routes",
     "interrupt_run",
     "is_auth_interrupt",
     "raise_auth_required",
@@ -102,6 +103,7 @@ _ON_DEMAND = {
     "SQLModelTokenStore": "langchain_mcp_oauth.store.sqlmodel",
     "StartLinkCookie": "langchain_mcp_oauth.web",
     "callback_routes": "langchain_mcp_oauth.web",
+    "connection_routes": "langchain_mcp_oauth.web",
 }
 
 

@@ -17,6 +17,7 @@ from langchain_mcp_oauth.errors import (
     AuthRequired,
     ConfigurationError,
     ConnectionFailed,
+    DiscoveryError,
     ScopeNotGrantedError,
     StoreError,
     TokenRejectedError,
@@ -31,15 +32,17 @@ from langchain_mcp_oauth.models import (
     GrantKey,
     Reason,
 )
-from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, next_step, step_up_scopes
+from langchain_mcp_oauth.oauth.challenge import ask_for_challenge
+from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, asked_for, next_step, step_up_scopes, union
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.refreshing import Refresher, give_back
 from langchain_mcp_oauth.servers import MCPServer, is_name
+from langchain_mcp_oauth.status import ServerStatus, status_of
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.world import Drive, World
 
-__all__ = ["Authorizer", "Refusal", "ServerStatus"]
+__all__ = ["Authorizer", "Refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +51,6 @@ class Refusal:
 
     challenge: BearerChallenge
     grant: Grant | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """What is known of one user's login at one server, without asking it."""
-
-    server: str
-    connected: bool
-    """There is a login that can be used or refreshed."""
-    issuer: str | None = None
-    scopes: tuple[str, ...] = ()
-    expires_at: datetime | None = None
-    """Of the access token; it is refreshed silently where the server gave a refresh token."""
-    refreshable: bool = False
 
 
 class Authorizer:
@@ -209,7 +198,27 @@ class Authorizer:
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""
         grants = {grant.key: grant for grant in await self.store.list_grants(user_id)}
-        return {name: _status(name, grants.get(self.key(user_id, name)), self._now()) for name in self.servers}
+        keys = {name: self.key(user_id, name) for name in self.servers}
+        now = self._now()
+        requests = {name: await self.store.find_open_request(key, now=now) for name, key in keys.items()}
+        return {name: status_of(name, grants.get(key), requests[name], now) for name, key in keys.items()}
+
+    async def begin(self, key: GrantKey) -> AuthRequired | None:
+        """What a person opens to log in, or to log in anew. See `MCPOAuthToolkit.begin_authorization`."""
+        grant = await self._load(key, fresh=True)
+        server = self.servers[key.server]
+        waiting = await self.store.find_open_request(key, now=self._now())
+        # What the server itself says of its guard comes first (RFC 9728 §5.1); an open request was made with that.
+        challenge = None if waiting else await self._drive(ask_for_challenge(server))
+        known = asked_for(grant) if grant else ()
+        ended = grant is not None and isinstance(next_step(grant, None, self._now()), Authorize)
+        need = Need(key, Reason.EXPIRED if ended else Reason.LOGIN, union(known, challenge.scopes if challenge else ()), challenge, grant)
+        try:
+            return await self._auth_required(need)
+        except DiscoveryError:
+            if waiting or challenge or server.issuer:
+                raise
+            return None  # it asks for nothing, and names nobody who could be asked
 
     async def _refresh(self, stale: Grant, *, refused: bool) -> Grant:
         try:
@@ -279,20 +288,6 @@ def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secr
 
 def _same(one: Grant | None, other: Grant | None) -> bool:
     return (one.version if one else None) == (other.version if other else None)
-
-
-def _status(name: str, grant: Grant | None, now: datetime) -> ServerStatus:
-    if grant is None:
-        return ServerStatus(name, connected=False)
-    refreshable = grant.tokens.refresh_token is not None
-    return ServerStatus(
-        name,
-        connected=refreshable or now < grant.tokens.expires_at,
-        issuer=grant.issuer,
-        scopes=grant.tokens.scopes,
-        expires_at=grant.tokens.expires_at,
-        refreshable=refreshable,
-    )
 
 
 def _given_up(code: str, key: GrantKey, scopes: tuple[str, ...]) -> TokenRejectedError | ScopeNotGrantedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from mcp.types import CallToolResult
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
 from langchain_mcp_oauth.errors import ProtocolError, TokenRejectedError
-from langchain_mcp_oauth.http import drive, guarded_client, host_port
+from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
@@ -51,6 +52,7 @@ class Service:
 
         self.store = store
         self._loops = LoopLocal(connect, _close)
+        self._reach = Reach()
         self.authorizer = Authorizer(
             servers, store, self._drive, redirect_uri=redirect_uri, start_url=start_url, request_lifetime=request_lifetime
         )
@@ -77,6 +79,12 @@ class Service:
         grant = await self.authorizer.forget(key)
         await self._loops.on_each(lambda parts: parts[1].close(key))
         return grant is not None and await self.authorizer.revoke(grant)
+
+    async def reachable(self) -> dict[str, bool]:
+        """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute."""
+        client, _ = self._loops.get()
+        answers = await asyncio.gather(*(self._reach.look(server.url, client) for server in self.servers.values()))
+        return dict(zip(self.servers, answers, strict=True))
 
     async def aclose(self) -> None:
         """Close every session and connection; the store is its owner's."""

@@ -15,7 +15,6 @@ from mcp.types import CallToolResult
 from pydantic import ConfigDict, PrivateAttr
 
 from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
-from langchain_mcp_oauth.authorizer import ServerStatus
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, MCPOAuthError, ServersFailed, UserRequiredError
@@ -24,6 +23,7 @@ from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
 from langchain_mcp_oauth.servers import MCPServer, parse_servers
 from langchain_mcp_oauth.service import Service
+from langchain_mcp_oauth.status import ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.tools import make_tool
 
@@ -184,6 +184,22 @@ class MCPOAuthToolkit(BaseToolkit):
 
     # Authorization ----------------------------------------------------------------------------------------------------------
 
+    async def begin_authorization(self, server: str, *, user_id: str | None = None) -> AuthRequired | None:
+        """What a person opens to log in to a server before any call needs it, or to log in anew: a page's or a command's "Connect".
+
+        An open request is joined: as long as it lives everybody gets the same URL. The login there is stays good until the new one
+        takes its place.
+
+        Returns:
+            The event, not raised; its `complete` redeems the callback. None if the server answers without a token and names nobody who
+            could give one.
+
+        Raises:
+            ConnectionFailed, DiscoveryError, RegistrationError, UnsafeURLError, StoreError: there is nothing to open; the message says why.
+            ConfigurationError: there is no `redirect_uri`, no such server, or nobody says whose login it is.
+        """
+        return await self._service.authorizer.begin(self._service.authorizer.key(self._resolve(user_id, None), server))
+
     async def complete_authorization(self, callback_url: str, *, user_id: str | None = None) -> CompletedAuthorization:
         """Redeem the URL that a browser came back to, and store the tokens. Works on a fresh toolkit in any process.
 
@@ -251,6 +267,10 @@ class MCPOAuthToolkit(BaseToolkit):
     async def status(self, *, user_id: str | None = None) -> dict[str, ServerStatus]:
         """This user's login at every server, from the store alone."""
         return await self._service.authorizer.status(self._resolve(user_id, None))
+
+    async def reachable(self) -> dict[str, bool]:
+        """Which servers answer at all right now: one HEAD request each, without anybody's token, within 2 s; remembered for 30 s."""
+        return await self._service.reachable()
 
     # What a tool needs (tools.Caller) ---------------------------------------------------------------------------------------
 

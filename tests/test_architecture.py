@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "models"},
     {"oauth", "servers"},
     {"http", "store", "single_flight", "leases", "grant_cache"},
-    {"world", "refreshing", "authorizing", "authorizer"},
+    {"world", "refreshing", "authorizing", "status", "authorizer"},
     {"connections", "loops", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "tools", "toolkit"},
     {"middleware", "pages", "web", "loopback"},

@@ -3,15 +3,18 @@
 - `guard`: which addresses may be contacted, on httpcore2's network backend
 - `pool`: connections whose cost does not grow with the number of idle ones
 - `client`: the httpx2 transport over both, and the client
+- `reaching`: whether a server answers at all
 - `driving`: a conversation's requests and answers, under one deadline
 """
 
 from langchain_mcp_oauth.http.client import GuardedTransport, guarded_client, user_agent
 from langchain_mcp_oauth.http.driving import connection_failed, drive, place_of, read_body
 from langchain_mcp_oauth.http.guard import Resolver, host_port, is_public, resolve
+from langchain_mcp_oauth.http.reaching import Reach
 
 __all__ = [
     "GuardedTransport",
+    "Reach",
     "Resolver",
     "connection_failed",
     "drive",

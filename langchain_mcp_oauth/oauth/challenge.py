@@ -15,10 +15,12 @@ import httpx2
 
 from langchain_mcp_oauth.errors import UnsafeURLError
 from langchain_mcp_oauth.models import BearerChallenge
-from langchain_mcp_oauth.oauth.answers import error_code, parse_scopes
-from langchain_mcp_oauth.oauth.urls import check_url
+from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.answers import check_available, error_code, parse_scopes
+from langchain_mcp_oauth.oauth.urls import check_url, redacted
+from langchain_mcp_oauth.servers import MCPServer
 
-__all__ = ["read_challenge"]
+__all__ = ["ask_for_challenge", "read_challenge"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,19 @@ _ELEMENT = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+
+
+def ask_for_challenge(server: MCPServer) -> Flow[BearerChallenge | None]:
+    """What the server asks of somebody without a token; None if it answers everybody. One POST of `ping`, which changes nothing.
+
+    Raises:
+        ConnectionFailed: it answered 429 or 5xx.
+    """
+    headers = {name: value.get_secret_value() for name, value in (server.headers or {}).items()}
+    headers["Accept"] = "application/json, text/event-stream"
+    response = yield httpx2.Request("POST", server.url, json={"jsonrpc": "2.0", "id": 1, "method": "ping"}, headers=headers)
+    check_available(response, redacted(server.url))
+    return read_challenge(response)
 
 
 def read_challenge(response: httpx2.Response) -> BearerChallenge | None:

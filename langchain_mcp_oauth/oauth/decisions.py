@@ -23,7 +23,7 @@ from typing import Literal, TypeAlias
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason, TokenSet
 
-__all__ = ["Authorize", "GiveUp", "Refresh", "Step", "Use", "is_stale", "next_step", "step_up_scopes", "union"]
+__all__ = ["Authorize", "GiveUp", "Refresh", "Step", "Use", "asked_for", "is_stale", "next_step", "step_up_scopes", "union"]
 
 STEP_UP_LIMIT = 2
 """How often a person answers a request for the same scopes before we give up: with the first login that makes three
@@ -102,10 +102,10 @@ def next_step(
         if refreshable and not recovered:
             return Refresh(grant)
         is_new = now - grant.tokens.obtained_at < NEW
-        return GiveUp("token_rejected") if is_new and not grant.accepted else Authorize(Reason.EXPIRED, _asked_for(grant))
+        return GiveUp("token_rejected") if is_new and not grant.accepted else Authorize(Reason.EXPIRED, asked_for(grant))
     if not is_stale(grant.tokens, now):
         return Use(grant)
-    return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, _asked_for(grant))
+    return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, asked_for(grant))
 
 
 def is_stale(tokens: TokenSet, now: datetime) -> bool:
@@ -121,10 +121,11 @@ def union(*scopes: tuple[str, ...]) -> tuple[str, ...]:
 
 def step_up_scopes(grant: Grant, challenge: BearerChallenge, ceiling: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """What a step-up asks for: everything asked for or granted before, and what the server now wants (SEP-2350); or what is configured."""
-    return union(ceiling) if ceiling is not None else union(_asked_for(grant), challenge.scopes)
+    return union(ceiling) if ceiling is not None else union(asked_for(grant), challenge.scopes)
 
 
-def _asked_for(grant: Grant) -> tuple[str, ...]:
+def asked_for(grant: Grant) -> tuple[str, ...]:
+    """What a login was to have, and what it got."""
     return union(grant.scopes_requested, grant.tokens.scopes)
 
 

@@ -18,6 +18,9 @@ __all__ = ["Person"]
 NO = re.compile(r"\b(abort|cancel|decline|deny|refuse|reject)\b", re.IGNORECASE)
 """What the buttons and links say that mean no."""
 
+ON = re.compile(r"^\s*(continue|authorize)\b", re.IGNORECASE)
+"""How a link begins that leads on to the authorization server, such as that of a start page."""
+
 MAX_PAGES = 20
 
 Answer: TypeAlias = Callable[[httpx2.Client, httpx2.Response, Page], httpx2.Response]
@@ -83,6 +86,7 @@ class Person:
         callback = _callback_in(url)
         response = browser.get(url)
         for _ in range(MAX_PAGES):
+            callback = callback or _callback_in(str(response.url))
             if not response.has_redirect_location:
                 response = answer(browser, response, _read(response))
                 continue
@@ -99,6 +103,9 @@ class Person:
             button = next((button for button in form.buttons if not _says_no(button)), None)
             if button:
                 return self._submit(browser, response, form, button)
+        for link in page.links:
+            if ON.search(link.label):
+                return browser.get(urljoin(str(response.url), link.href))
         raise AuthorizationError(f"The page at {_place(response.url)} (HTTP {response.status_code}) has no form to say yes with.")
 
     def _no(self, browser: httpx2.Client, response: httpx2.Response, page: Page) -> httpx2.Response:

@@ -25,6 +25,7 @@ from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration,
 from langchain_mcp_oauth.pages import HEADERS, NOT_YOURS, SIGN_IN_FIRST, render
 from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
 from langchain_mcp_oauth.testing import Person, ProtectedServer
+from langchain_mcp_oauth.testing.pages import Page
 from langchain_mcp_oauth.testing.serving import listen, origin
 from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
 from langchain_mcp_oauth.web import GetUser, StartLinkCookie, callback_routes
@@ -109,12 +110,14 @@ def is_page(response: httpx2.Response) -> bool:
 
 
 async def test_the_start_link_leads_to_the_stored_url(toolkit: MCPOAuthToolkit) -> None:
-    """To the byte, by 303, and nothing of it can be cached or passed on as a referrer."""
+    """By a page that names server, issuer and scopes first; the address is right to the byte, neither cached nor passed on."""
     request = await toolkit.store.open_request(a_request(), now=NOW)
     async with browser(toolkit) as ada:
         response = await ada.get("/oauth/start/request-1")
-    assert response.status_code == 303
-    assert response.headers["location"] == request.authorization_url.get_secret_value()
+    assert response.status_code == 200
+    [onward] = [link.href for link in Page(response.text).links if link.label.startswith("Continue to")]
+    assert onward == request.authorization_url.get_secret_value()
+    assert all(name in response.text for name in ("linear", "mcp.example", "as.example"))
     assert is_page(response)
     assert "set-cookie" not in response.headers
 
@@ -145,7 +148,7 @@ async def test_an_answered_request_is_not_started_again(toolkit: MCPOAuthToolkit
         assert (await ada.get("/oauth/start/request-1")).status_code == 409
 
 
-@pytest.mark.parametrize(("seconds", "status"), [(599, 303), (600, 410)])
+@pytest.mark.parametrize(("seconds", "status"), [(599, 200), (600, 410)])
 async def test_a_start_link_expires_with_its_request(toolkit: MCPOAuthToolkit, seconds: int, status: int) -> None:
     """At `expires_at` it is too late."""
     await toolkit.store.open_request(a_request(), now=NOW)
@@ -369,7 +372,7 @@ async def test_the_browser_that_opened_the_start_link_finishes_it(store: SQLMode
         # The client's clock is not ours, so the cookie is brought back by hand.
         name, _, attributes = started.headers["set-cookie"].partition("=1; ")
         finished = await somebody.get("/oauth/callback", params=ANSWER, headers={"cookie": f"{name}=1"})
-    assert started.status_code == 303
+    assert started.status_code == 200
     assert name == "__Host-mcp-oauth-request-1"
     expiry = "expires=Fri, 02 Jan 2026 03:14:05 GMT"
     assert sorted(attributes.split("; ")) == sorted([expiry, "Path=/", "Secure", "HttpOnly", "SameSite=lax"])

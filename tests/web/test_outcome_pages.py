@@ -8,17 +8,21 @@ from html.parser import HTMLParser
 import pytest
 
 from langchain_mcp_oauth import errors, pages
-from langchain_mcp_oauth.pages import HEADERS, Page, connected_page, error_page, render
+from langchain_mcp_oauth.pages import HEADERS, Page, connected_page, error_page, frame, outcomes, render
 
 PAGES = [
     connected_page("linear"),
     connected_page("linear", missing_scopes=True),
     pages.NOT_FOUND,
+    pages.NOT_FROM_HERE,
+    pages.NOT_REACHED,
     pages.NOT_YOURS,
+    pages.NO_LOGIN_NEEDED,
     pages.ONLY_GET,
+    pages.ONLY_GET_AND_POST,
     pages.SIGN_IN_FIRST,
     pages.UNREADABLE,
-    *pages._ERROR_PAGES.values(),
+    *outcomes._ERROR_PAGES.values(),
 ]
 
 STATUSES = {
@@ -73,7 +77,7 @@ def test_the_page_says_try_again_exactly_when_the_error_is_retryable(error: type
     """Loading the address again is offered where it may help, and only there."""
     page = error_page(error(""))
     assert page.retry is error.retryable
-    assert (("a", {"href": ""}) in Tags(page).seen) is error.retryable
+    assert (("a", {"class": "button", "href": ""}) in Tags(page).seen) is error.retryable
 
 
 def test_names_are_text_never_markup() -> None:
@@ -121,14 +125,32 @@ def test_the_policy_allows_exactly_our_style() -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     ("ink", "paper"),
-    [("ink", "card"), ("soft", "card"), ("on-accent", "accent"), ("good", "good-paper"), ("bad", "bad-paper"), ("accent", "card")],
+    [
+        *(("ink", paper) for paper in ("card", "paper")),
+        *(("soft", paper) for paper in ("card", "paper")),
+        *((state, f"{state}-paper") for state in ("good", "bad", "idle")),
+        ("on-accent", "accent"),
+        ("accent", "card"),
+        ("danger", "card"),
+    ],
 )
 def test_contrast_is_at_least_4_5(scheme: str, ink: str, paper: str) -> None:
     """WCAG 2.2 §1.4.3, level AA, in both colour schemes."""
-    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", part)) for part in pages._STYLE.split("prefers-color-scheme: dark"))
+    assert contrast(scheme, ink, paper) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_controls_can_be_told_from_what_they_stand_on(scheme: str) -> None:
+    """WCAG 2.2 §1.4.11: the edge of a button is at least 3 : 1."""
+    assert contrast(scheme, "edge", "card") >= 3
+
+
+def contrast(scheme: str, ink: str, paper: str) -> float:
+    """WCAG 2.2, contrast ratio of two of the style's colours."""
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", part)) for part in frame.STYLE.split("prefers-color-scheme: dark"))
     colours = light if scheme == "light" else dark
     bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
-    assert (bright + 0.05) / (dim + 0.05) >= 4.5
+    return (bright + 0.05) / (dim + 0.05)
 
 
 def luminance(colour: str) -> float:

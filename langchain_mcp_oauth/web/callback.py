@@ -1,4 +1,4 @@
-"""The browser edge of a web application: a start link, and the callback that the browser comes back to. Starlette routes, for FastAPI too.
+"""A start link, and the callback that the browser comes back to.
 
 An authorization is finished only for the user who started it (R26): `get_user` says who the browser belongs to, on both routes, and
 nobody else's request is touched. Otherwise somebody could send their own link to a victim, whose account would then be connected to
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
@@ -23,13 +23,13 @@ from starlette.types import Receive, Scope, Send
 from langchain_mcp_oauth.errors import ConfigurationError, MCPOAuthError, RequestExpiredError, RequestUsedError, UnknownStateError
 from langchain_mcp_oauth.models import AuthorizationRequest, RequestStatus
 from langchain_mcp_oauth.oauth.authorization import parse_callback
-from langchain_mcp_oauth.pages import HEADERS, ONLY_GET, SIGN_IN_FIRST, Page, connected_page, error_page, render
+from langchain_mcp_oauth.pages import HEADERS, ONLY_GET, SIGN_IN_FIRST, START_HEADERS, Page, connected_page, error_page, render, start_page
 from langchain_mcp_oauth.store.contract import TokenStore
 
 if TYPE_CHECKING:
     from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
 
-__all__ = ["GetUser", "StartLinkCookie", "callback_routes"]
+__all__ = ["GetUser", "StartLinkCookie", "addresses", "callback_routes", "path_below", "who"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,12 @@ def callback_routes(
     *,
     get_user: GetUser,
     base_url: str | None = None,
+    scope_words: Mapping[str, str] | None = None,
+    connections: str | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Route]:
     """The callback at the path of the toolkit's `redirect_uri`, and the start link beside it: `/oauth/callback` and
-    `/oauth/start/{auth_id}`.
+    `/oauth/start/{auth_id}`, a page that names the server, the authorization server and what it will ask before the person leaves.
 
     Example:
         ```python
@@ -59,6 +61,8 @@ def callback_routes(
         get_user: Who the browser belongs to. What it raises goes to the application, e.g. an `HTTPException` that redirects to a sign-in.
         base_url: The public URL under which the routes are mounted. Default: the root of `redirect_uri`'s host. Without a
             `redirect_uri` the callback is at `/oauth/callback` below it.
+        scope_words: What scopes allow, in your words: `{"files:read": "Read your files"}`. Default: what their names tell.
+        connections: The path of a page to offer at the end, such as the one of `connection_routes`, which sets it.
         now: The clock, aware UTC.
 
     The public address is taken from the configuration and never from the request, so it does not matter what a proxy does to `Host`.
@@ -66,31 +70,31 @@ def callback_routes(
     Raises:
         ConfigurationError: there is no `redirect_uri` and no `base_url`, or the one is not below the other.
     """
-    callback_uri, base = _addresses(toolkit.redirect_uri, base_url)
+    callback_uri, base = addresses(toolkit.redirect_uri, base_url)
 
     async def start(request: Request) -> Response:
-        user = await _who(get_user, request)
+        user = await who(get_user, request)
         if user is None:
-            return _html(SIGN_IN_FIRST)
+            return _html(SIGN_IN_FIRST, connections)
         wanted = await _open_request(toolkit, request.path_params["auth_id"], user, now())
-        # Validated when it was stored; the only redirect there is, and no part of it comes from this request.
-        response = Response(status_code=303, headers={**HEADERS, "Location": wanted.authorization_url.get_secret_value()})
+        # Its address was validated when it was stored, and no part of it comes from this request.
+        response = Response(start_page(wanted, words=scope_words or {}, back=connections), headers=START_HEADERS)
         if isinstance(get_user, StartLinkCookie):
             get_user.mark(response, wanted)
         return response
 
     async def callback(request: Request) -> Response:
-        user = await _who(get_user, request)
+        user = await who(get_user, request)
         if user is None:
-            return _html(SIGN_IN_FIRST)
+            return _html(SIGN_IN_FIRST, connections)
         callback_url = urlsplit(callback_uri)._replace(query=_query(request)).geturl()
         completed = await toolkit.complete_authorization(callback_url, user_id=user)
-        return _html(connected_page(completed.server, missing_scopes=bool(completed.missing_scopes)))
+        return _html(connected_page(completed.server, missing_scopes=bool(completed.missing_scopes)), connections)
 
     start_uri = urljoin(callback_uri, "start/{auth_id}")
     return [
-        Route(_path_below(base, callback_uri), _Get(callback), name="mcp_oauth_callback"),
-        Route(_path_below(base, start_uri), _Get(start), name="mcp_oauth_start"),
+        Route(path_below(base, callback_uri), _Get(callback, connections), name="mcp_oauth_callback"),
+        Route(path_below(base, start_uri), _Get(start, connections), name="mcp_oauth_start"),
     ]
 
 
@@ -135,21 +139,23 @@ def _cookie(wanted: AuthorizationRequest) -> str:
 class _Get:
     """An ASGI application for GET alone: HEAD must not redeem a code. Errors of this library become their page."""
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]], connections: str | None) -> None:
         self._answer = answer
+        self._connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            response = await self._answer(request) if request.method == "GET" else _html(ONLY_GET)
+            response = await self._answer(request) if request.method == "GET" else _html(ONLY_GET, self._connections)
         except MCPOAuthError as error:
             logger.warning("An authorization was not completed (%s): %s", error.code, error)
-            response = _html(error_page(error))
+            response = _html(error_page(error), self._connections)
         scope["query_string"] = b""  # servers write their access log from the scope, and a callback's query holds a code (R39)
         await response(scope, receive, send)
 
 
-async def _who(get_user: GetUser, request: Request) -> str | None:
+async def who(get_user: GetUser, request: Request) -> str | None:
+    """The user of the browser that sends the request, or None."""
     user = get_user(request)
     return (await user if inspect.isawaitable(user) else user) or None
 
@@ -178,19 +184,20 @@ def _query(request: Request) -> str:
     return query.decode("latin-1")
 
 
-def _addresses(redirect_uri: str | None, base_url: str | None) -> tuple[str, str]:
+def addresses(redirect_uri: str | None, base_url: str | None) -> tuple[str, str]:
     """Where browsers come back to, and what the routes' paths are relative to."""
     if redirect_uri is None and base_url is None:
-        raise ConfigurationError("callback_routes needs a toolkit with a redirect_uri, or a base_url.")
+        raise ConfigurationError("These routes need a toolkit with a redirect_uri, or a base_url.")
     base = (base_url or urljoin(redirect_uri or "", "/")).rstrip("/")
     return redirect_uri or f"{base}/oauth/callback", base
 
 
-def _path_below(base: str, uri: str) -> str:
+def path_below(base: str, uri: str) -> str:
+    """The path of a public address within the application that is mounted at `base`."""
     if not uri.startswith(f"{base}/"):
         raise ConfigurationError(f"The toolkit's redirect_uri is not below base_url {base!r}; the browser would not come back here.")
     return unquote(urlsplit(uri.removeprefix(base)).path)
 
 
-def _html(page: Page) -> Response:
-    return Response(render(page), page.status, headers=HEADERS)
+def _html(page: Page, connections: str | None) -> Response:
+    return Response(render(page, connections=connections), page.status, headers=HEADERS)

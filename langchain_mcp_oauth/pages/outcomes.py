@@ -5,30 +5,33 @@ The text depends on the kind of outcome alone: never on the query, never on what
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from html import escape
-from types import MappingProxyType
 
 from langchain_mcp_oauth.errors import (
     AuthorizationDenied,
     AuthorizationError,
     CallbackError,
     ConnectionFailed,
+    DiscoveryError,
     IssuerMismatchError,
+    RegistrationError,
     RequestExpiredError,
     RequestUsedError,
     StoreUnavailable,
     UnknownStateError,
     WrongUserError,
 )
+from langchain_mcp_oauth.pages.frame import document
 
 __all__ = [
-    "HEADERS",
     "NOT_FOUND",
+    "NOT_FROM_HERE",
+    "NOT_REACHED",
     "NOT_YOURS",
+    "NO_LOGIN_NEEDED",
     "ONLY_GET",
+    "ONLY_GET_AND_POST",
     "SIGN_IN_FIRST",
     "UNREADABLE",
     "Page",
@@ -96,6 +99,18 @@ _ERROR_PAGES: dict[type[BaseException], Page] = {
         "You declined, or the authorization server did. Nothing was connected.",
         "You can close this tab. To give access after all, start again from the application.",
     ),
+    DiscoveryError: Page(
+        502,
+        "This server cannot be connected",
+        "What it publishes about its login is missing or contradicts itself, so nothing was asked of anybody.",
+        "Tell the people who run the application: the command `doctor` names what is wrong, and the option that may help.",
+    ),
+    RegistrationError: Page(
+        502,
+        "This server does not know the application",
+        "Its authorization server would not register the application by itself.",
+        "Tell the people who run the application: they can register it by hand.",
+    ),
     AuthorizationError: Page(
         502, "The connection was not made", "The authorization server did not accept the application's request.", _START_AGAIN
     ),
@@ -116,85 +131,57 @@ SIGN_IN_FIRST = Page(
     "Sign in to the application in this browser, then open its link again.",
 )
 ONLY_GET = Page(405, "This address is for browsers", f"It can only be opened. {_NOTHING_CHANGED}", _START_AGAIN)
+ONLY_GET_AND_POST = Page(405, "This address is for browsers", f"It can only be opened. {_NOTHING_CHANGED}", _START_AGAIN)
+NOT_FROM_HERE = Page(
+    403,
+    "This was not sent by the page of connections",
+    f"It came from another page, or from one that was opened before you signed in. {_NOTHING_CHANGED}",
+    "Open your connections again and press the button there.",
+)
+NOT_REACHED = Page(
+    503,
+    "No answer right now",
+    "The server, or the one that gives access to it, could not be reached.",
+    "Wait a moment and try again from your connections.",
+)
+NO_LOGIN_NEEDED = Page(
+    200,
+    "No login is needed",
+    "This server answers without one, and names nobody who could give access.",
+    "There is nothing to do here: the application can use it already.",
+)
 NOT_FOUND = Page(404, "Nothing here", "There is no page at this address.", _START_AGAIN)
 UNREADABLE = Page(400, "This request was not understood", _NOTHING_CHANGED, _START_AGAIN)
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #f4f5f7; --card: #fff; --line: #d3d8df;
-  --good: #176f3d; --good-paper: #e2f4e8; --bad: #8f4700; --bad-paper: #fdeed9; --accent: #1f5fbf; --on-accent: #fff; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8eaed; --soft: #a9b3bf; --paper: #15181c; --card: #20252b; --line: #3b434d;
-    --good: #7ee2a0; --good-paper: #183726; --bad: #ffb86b; --bad-paper: #402c14; --accent: #8ab4f8; --on-accent: #10151c; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; min-height: 100dvh; display: grid; place-items: center; padding: 1rem;
-  background: var(--paper); color: var(--ink); font: 1.0625rem/1.55 system-ui, sans-serif; }
-main { width: 100%; max-width: 30rem; padding: 2.5rem 2rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .75rem; text-align: center; }
-svg { width: 3.5rem; height: 3.5rem; padding: .875rem; border-radius: 50%; fill: none; stroke: currentColor; stroke-width: 2.5;
-  stroke-linecap: round; stroke-linejoin: round; }
-.good { color: var(--good); background: var(--good-paper); }
-.bad { color: var(--bad); background: var(--bad-paper); }
-h1 { margin: 1.25rem 0 .75rem; font-size: 1.5rem; line-height: 1.25; text-wrap: balance; overflow-wrap: anywhere; }
-p { margin: 0; text-wrap: balance; }
-p + p { margin-top: .75rem; color: var(--soft); }
-a { display: inline-block; margin-top: 1.5rem; padding: .625rem 1.5rem; border-radius: .5rem; background: var(--accent);
-  color: var(--on-accent); font-weight: 600; text-decoration: none; }
-a:hover { text-decoration: underline; }
-a:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
-"""
-
 _MARKS = {
-    True: '<svg class="good" viewBox="0 0 24 24" aria-hidden="true"><path d="M4 12.5 9.5 18 20 7"/></svg>',
-    False: '<svg class="bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4v10M12 19.5v.01"/></svg>',
+    True: '<svg class="mark good" viewBox="0 0 24 24" aria-hidden="true"><path d="M4 12.5 9.5 18 20 7"/></svg>',
+    False: '<svg class="mark bad" viewBox="0 0 24 24" aria-hidden="true"><path d="M12 4v10M12 19.5v.01"/></svg>',
 }
 
-_RETRY = '\n<a href="">Try again</a>'
+_RETRY = '\n<a class="button" href="">Try again</a>'
 """An empty reference is the address of the page itself, query and all (RFC 3986 §4.4), without writing it into the page."""
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
+_OUTCOME = """<main class="outcome">
 {mark}
 <h1>{title}</h1>
 <p>{text}</p>
-<p>{advice}</p>{retry}
-</main>
-</body>
-</html>
-"""
+<p>{advice}</p>{link}
+</main>"""
 
 
-def render(page: Page) -> bytes:
-    """The page as UTF-8 HTML: no script, nothing loaded from anywhere. Send it with `HEADERS`."""
-    return _PAGE.format(
-        style=_STYLE,
+def render(page: Page, *, connections: str | None = None) -> bytes:
+    """The page as UTF-8 HTML: no script, nothing loaded from anywhere. Send it with `frame.HEADERS`.
+
+    Args:
+        page: What happened.
+        connections: The path of the page of connections, if there is one to go back to.
+    """
+    back = f'\n<a class="button{" quiet" if page.retry else ""}" href="{escape(connections)}">Your connections</a>' if connections else ""
+    main = _OUTCOME.format(
         mark=_MARKS[page.status < 400],
         title=escape(page.title),
         text=escape(page.text),
         advice=escape(page.advice),
-        retry=_RETRY if page.retry else "",
-    ).encode()
-
-
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
-HEADERS = MappingProxyType(
-    {
-        "Allow": "GET",  # required with 405, allowed with the others (RFC 9110 §10.2.1)
-        "Content-Type": "text/html; charset=utf-8",
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-)
-"""Of every page (R28). `no-referrer` keeps the callback's query from wherever the person goes next."""
+        link=(_RETRY if page.retry else "") + back,
+    )
+    return document(page.title, main)

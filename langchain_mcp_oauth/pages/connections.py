@@ -1,0 +1,177 @@
+"""The page of connections, and the page before the person leaves for an authorization server.
+
+Names, hosts and scopes are other people's words: they are shown as text, and decide nothing. Times are UTC, as the server knows no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from urllib.parse import urlsplit
+
+from langchain_mcp_oauth.models import AuthorizationRequest
+from langchain_mcp_oauth.pages.frame import document
+from langchain_mcp_oauth.pages.words import in_words
+from langchain_mcp_oauth.status import LoginState, ServerStatus
+
+__all__ = ["Card", "connections_page", "start_page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is shown of one server: where its login stands, its URL, and whether it answers."""
+
+    status: ServerStatus
+    url: str
+    reachable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How a state looks: its colour and words, a sentence, and what the button to log in says."""
+
+    colour: str
+    label: str
+    text: str
+    login: str
+
+
+_LOOKS = {
+    LoginState.CONNECTED: _Look("good", "Connected", "The application can use it as you.", "Reconnect"),
+    LoginState.EXPIRED: _Look("bad", "Expired", "Access has ended. Connect again to go on using it.", "Reconnect"),
+    LoginState.NEEDS_SCOPES: _Look("bad", "Needs more access", "It works, but a call needs more than you have allowed.", "Allow more"),
+    LoginState.NOT_CONNECTED: _Look("idle", "Not connected", "The application has no access to it.", "Connect"),
+}
+
+_UNREACHABLE = _Look("bad", "Not answering", "The server could not be reached just now. Your login is kept; try again later.", "Reconnect")
+
+
+def connections_page(cards: Iterable[Card], *, user: str, action: str, token: str, words: Mapping[str, str]) -> bytes:
+    """A user's connections. Send it with `frame.LIVE_HEADERS`.
+
+    Args:
+        cards: One for each server, in order.
+        user: Who is signed in, as it is shown.
+        action: The path that the forms are sent to.
+        token: What proves that a form came from this page.
+        words: The application's own words for scopes.
+    """
+    servers = [_server(number, card, action, token, words) for number, card in enumerate(cards, 1)]
+    listed = "\n".join(servers)
+    waiting = any(" data-waiting" in server for server in servers)
+    main = f"""<main class="connections">
+<h1>Connections</h1>
+<p>Signed in as <strong>{escape(user)}</strong>. These are the servers that the application can use as you.</p>
+<p id="news" class="small" role="status" aria-live="polite"></p>
+<ul id="servers" data-version="{hashlib.sha256(listed.encode()).hexdigest()[:16]}">
+{listed}
+</ul>
+</main>"""
+    # Without a script, the page itself looks for news while a login is open.
+    head = '\n<noscript><meta http-equiv="refresh" content="5"></noscript>' if waiting else ""
+    return document("Connections", main, head=head, live=True)
+
+
+def start_page(request: AuthorizationRequest, *, words: Mapping[str, str], back: str | None) -> bytes:
+    """Where the person is about to go, and what they will be asked. Send it with `frame.START_HEADERS`.
+
+    Args:
+        request: Open, and the user's own.
+        words: The application's own words for scopes.
+        back: The path of the page of connections, if there is one.
+    """
+    server, issuer = escape(request.key.server), escape(_host(request.issuer))
+    no = f'\n<a class="button quiet" href="{escape(back)}">Not now</a>' if back else ""
+    main = f"""<main class="leave">
+<h1>Connect {server}?</h1>
+<p>You will leave this page and sign in at <strong>{issuer}</strong>, which then asks you whether the application may use
+{server} as you.</p>
+<dl class="facts">
+<dt>Server</dt><dd>{server} <code>{escape(_host(request.key.url))}</code></dd>
+<dt>You sign in at</dt><dd>{issuer}</dd>
+<dt>The application asks to</dt><dd>{_scopes(request.scopes, words, none="What the server gives by default")}</dd>
+</dl>
+<p class="small">Go on only if you have asked for this. Check the address bar before you type a password.</p>
+<p class="actions"><a class="button" href="{escape(request.authorization_url.get_secret_value())}">Continue to {issuer}</a>{no}</p>
+</main>"""
+    return document(f"Connect {request.key.server}?", main)
+
+
+def _server(number: int, card: Card, action: str, token: str, words: Mapping[str, str]) -> str:
+    status = card.status
+    look = _LOOKS[status.state] if card.reachable else _UNREACHABLE
+    name, waiting = escape(status.server), status.waiting
+    note = f"<p>A login is open until {_time(waiting.expires_at)}; finish it here or in the other tab.</p>" if waiting else ""
+    return f"""<li class="server" id="server-{number}" data-state="{escape(look.label)}"{" data-waiting" if waiting else ""}>
+<header><h2>{name}</h2><span class="state {look.colour}">{look.label}</span></header>
+<p>{look.text}</p>{note}
+<dl class="facts">
+{_facts(card, words)}
+</dl>
+<div class="actions">
+{_login(number, card, look, action, token)}{_logout(number, status, action, token)}
+</div>
+</li>"""
+
+
+def _facts(card: Card, words: Mapping[str, str]) -> str:
+    status = card.status
+    issuer = status.issuer or (status.waiting.issuer if status.waiting else None)
+    facts = {"Server": f"<code>{escape(_host(card.url))}</code>"}
+    if issuer:
+        facts["You sign in at"] = escape(_host(issuer))
+    if status.issuer:
+        facts["It may"] = _scopes(status.scopes, words, none="What the server gives by default")
+    if status.state is LoginState.NEEDS_SCOPES and status.waiting:
+        facts["It also asks to"] = _scopes(tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more")
+    if status.renewed_at and status.expires_at:
+        facts["Last login or renewal"] = _time(status.renewed_at)
+        if not status.refreshable:
+            facts["Access until"] = _time(status.expires_at)
+    return "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
+
+
+def _login(number: int, card: Card, look: _Look, action: str, token: str) -> str:
+    """Continue what is open, or begin. Quiet where nothing needs doing."""
+    status = card.status
+    label = look.login if status.issuer or status.state is not LoginState.NOT_CONNECTED else "Connect"
+    quiet = ' class="quiet"' if status.state is LoginState.CONNECTED or not card.reachable else ""
+    return f"""<form method="post" action="{escape(action)}">{_hidden("connect", status.server, token)}
+<button id="connect-{number}"{quiet} aria-label="{label} {escape(status.server)}">{label}</button></form>"""
+
+
+def _logout(number: int, status: ServerStatus, action: str, token: str) -> str:
+    if status.issuer is None:
+        return ""
+    name = escape(status.server)
+    return f"""
+<details id="disconnect-{number}"><summary aria-label="Disconnect {name}">Disconnect</summary>
+<p>The application loses access to {name} at once. Work that needs it will ask you again.</p>
+<form method="post" action="{escape(action)}">{_hidden("disconnect", status.server, token)}
+<button id="sure-{number}" class="danger">Yes, disconnect {name}</button></form></details>"""
+
+
+def _hidden(what: str, server: str, token: str) -> str:
+    fields = {"action": what, "server": server, "token": token}
+    return "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields.items())
+
+
+def _scopes(scopes: Iterable[str], words: Mapping[str, str], *, none: str) -> str:
+    items = "".join(f"<li>{_scope(scope, words)}</li>" for scope in scopes)
+    return f"<ul>{items}</ul>" if items else none
+
+
+def _scope(scope: str, words: Mapping[str, str]) -> str:
+    said = in_words(scope, words)
+    return f"{escape(said)} <code>{escape(scope)}</code>" if said else f"<code>{escape(scope)}</code>"
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _time(when: datetime) -> str:
+    return f'<time datetime="{when.isoformat(timespec="seconds")}">{when.day} {when:%B %Y, %H:%M} UTC</time>'

@@ -1,0 +1,90 @@
+"""Where a user's login at a server stands, judged from what is stored alone. A rule: values in, a value out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from langchain_mcp_oauth.models import AuthorizationRequest, Grant, Reason
+
+__all__ = ["LoginState", "OpenLogin", "ServerStatus", "status_of"]
+
+
+class LoginState(StrEnum):
+    """Where a login stands."""
+
+    CONNECTED = "connected"
+    """There is a login that can be used or refreshed."""
+    EXPIRED = "expired"
+    """There was one; only a person can renew it."""
+    NEEDS_SCOPES = "needs_scopes"
+    """It can be used, and a call is waiting for a person to allow more."""
+    NOT_CONNECTED = "not_connected"
+    """There is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLogin:
+    """An authorization request that waits for its person."""
+
+    auth_id: str
+    reason: str
+    issuer: str
+    scopes: tuple[str, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What is known of one user's login at one server, without asking it."""
+
+    server: str
+    connected: bool
+    """There is a login that can be used or refreshed."""
+    issuer: str | None = None
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    """Of the access token; it is refreshed silently where the server gave a refresh token."""
+    refreshable: bool = False
+    state: LoginState = LoginState.NOT_CONNECTED
+    renewed_at: datetime | None = None
+    """When the access token was given. It is refreshed when it is used, so this is also about when the login was last used, as exact as
+    a token lives long."""
+    waiting: OpenLogin | None = None
+    """A request for this login that a person has not answered yet."""
+
+
+_ENDED = {Reason.EXPIRED, Reason.CLIENT_REJECTED, Reason.ISSUER_CHANGED}
+"""Why a person is asked when there was a login that can no longer be used."""
+
+
+def status_of(server: str, grant: Grant | None, request: AuthorizationRequest | None, now: datetime) -> ServerStatus:
+    """What a grant and the open request of the same key come to."""
+    waiting = OpenLogin(request.auth_id, request.reason.value, request.issuer, request.scopes, request.expires_at) if request else None
+    state = _state(grant, request.reason if request else None, now)
+    if grant is None:
+        return ServerStatus(server, connected=False, state=state, waiting=waiting)
+    return ServerStatus(
+        server,
+        connected=_usable(grant, now),
+        issuer=grant.issuer,
+        scopes=grant.tokens.scopes,
+        expires_at=grant.tokens.expires_at,
+        refreshable=grant.tokens.refresh_token is not None,
+        state=state,
+        renewed_at=grant.tokens.obtained_at,
+        waiting=waiting,
+    )
+
+
+def _state(grant: Grant | None, asked: Reason | None, now: datetime) -> LoginState:
+    if asked in _ENDED or (grant is not None and not _usable(grant, now)):
+        return LoginState.EXPIRED
+    if grant is None:
+        return LoginState.NOT_CONNECTED
+    return LoginState.NEEDS_SCOPES if asked is Reason.STEP_UP else LoginState.CONNECTED
+
+
+def _usable(grant: Grant, now: datetime) -> bool:
+    return grant.tokens.refresh_token is not None or now < grant.tokens.expires_at

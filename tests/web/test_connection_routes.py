@@ -1,0 +1,224 @@
+"""The page of connections over HTTP: for the user who is signed in, and changed only by its own forms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount
+
+from langchain_mcp_oauth import ConfigurationError, MCPOAuthToolkit
+from langchain_mcp_oauth.models import GrantKey
+from langchain_mcp_oauth.pages import LIVE_HEADERS
+from langchain_mcp_oauth.testing import Person, ProtectedServer
+from langchain_mcp_oauth.testing.pages import Page
+from langchain_mcp_oauth.web import StartLinkCookie, connection_routes
+from langchain_mcp_oauth.web.forms import is_same_origin
+
+pytestmark = pytest.mark.anyio
+
+APP = "https://app.example"
+KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+PATH = "/oauth/connections"
+SAME = {"sec-fetch-site": "same-origin"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProtectedServer]:
+    with ProtectedServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def toolkit(server: ProtectedServer, tmp_path: Path) -> AsyncIterator[MCPOAuthToolkit]:
+    async with MCPOAuthToolkit(
+        {"example": server.url, "gone": "http://127.0.0.1:9/mcp"},
+        store=f"sqlite:///{tmp_path / 'tokens.db'}",
+        encryption_key=KEY,
+        redirect_uri=f"{APP}/oauth/callback",
+        allowed_private_hosts=server.allowed_private_hosts,
+    ) as toolkit:
+        yield toolkit
+
+
+def browser(toolkit: MCPOAuthToolkit, user: str | None = "ada", **options: Any) -> httpx2.AsyncClient:
+    """A browser at the application, signed in as `user`."""
+
+    def get_user(request: Request) -> str | None:
+        return request.headers.get("x-user")
+
+    app = Starlette(routes=connection_routes(toolkit, get_user=get_user, **options))
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=APP, headers={"x-user": user} if user else {})
+
+
+async def form(somebody: httpx2.AsyncClient, action: str = "connect", server: str = "example") -> dict[str, str]:
+    """The fields of the page's form that does this."""
+    page = Page((await somebody.get(PATH)).text)
+    forms = [{name: value for _, name, value in form.inputs} for form in page.forms]
+    return next((fields for fields in forms if fields["action"] == action and fields["server"] == server), {**forms[0], "action": action})
+
+
+async def log_in(toolkit: MCPOAuthToolkit, user: str = "ada") -> None:
+    needed = await toolkit.begin_authorization("example", user_id=user)
+    assert needed
+    await needed.complete(await Person(user).aapprove(needed.authorization_url))
+
+
+async def test_the_page_shows_each_server(toolkit: MCPOAuthToolkit) -> None:
+    """Connected, or not answering, with all headers of R28 and a policy; the page is the user's own."""
+    await log_in(toolkit)
+    async with browser(toolkit) as ada, browser(toolkit, "bob") as bob:
+        hers, his = await ada.get(PATH), await bob.get(PATH)
+    assert all(hers.headers[name] == value for name, value in LIVE_HEADERS.items())
+    assert [name in hers.text for name in (">Connected<", ">Not answering<", ">Not connected<")] == [True, True, False]
+    assert [name in his.text for name in (">Connected<", ">Not answering<", ">Not connected<")] == [False, True, True]
+
+
+async def test_connecting_begins_a_login_and_shows_where_it_leads(toolkit: MCPOAuthToolkit, server: ProtectedServer) -> None:
+    """303 to the start page, which names what is asked; pressed twice it is the same login."""
+    async with browser(toolkit) as ada:
+        fields = await form(ada)
+        answers = [await ada.post(PATH, data=fields, headers=SAME) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [303, 303]
+        assert answers[0].headers["location"] == answers[1].headers["location"]
+        start = await ada.get(answers[0].headers["location"])
+    assert start.status_code == 200
+    assert server.issuer.removeprefix("http://") in start.text
+    assert "<code>tools</code>" in start.text
+
+
+async def test_disconnecting_forgets_and_revokes(toolkit: MCPOAuthToolkit, server: ProtectedServer) -> None:
+    """303 back to the page, where the server is not connected any more."""
+    await log_in(toolkit)
+    async with browser(toolkit) as ada:
+        answer = await ada.post(PATH, data=await form(ada, "disconnect"), headers=SAME)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}#server-1")
+        assert ">Not connected<" in (await ada.get(PATH)).text
+    assert server.count(path="/revoke", status=200) >= 1
+
+
+FORGERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "another site": ({}, {"sec-fetch-site": "cross-site"}),
+    "a neighbour": ({}, {"sec-fetch-site": "same-site"}),
+    "an address bar": ({}, {"sec-fetch-site": "none"}),
+    "another origin": ({}, {"origin": "https://evil.example"}),
+    "no origin": ({}, {}),
+    "a null origin": ({}, {"origin": "null"}),
+    "no token": ({"token": ""}, SAME),
+    "a wrong token": ({"token": "0" * 64}, SAME),
+    "no cookie": ({}, {**SAME, "cookie": ""}),
+    "another browser's cookie": ({}, {**SAME, "cookie": f"__Host-mcp-oauth-page={'x' * 43}"}),
+    "another user": ({}, {**SAME, "x-user": "bob"}),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_forged_forms_do_nothing(toolkit: MCPOAuthToolkit, forgery: str) -> None:
+    """403 with a page, and the login is still there."""
+    changes, headers = FORGERIES[forgery]
+    await log_in(toolkit)
+    async with browser(toolkit) as ada:
+        answer = await ada.post(PATH, data={**await form(ada, "disconnect"), **changes}, headers=headers)
+    assert answer.status_code == 403
+    assert (await toolkit.status(user_id="ada"))["example"].connected
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "same"),
+    [
+        ("same-origin", None, True),
+        ("same-origin", "null", True),
+        ("same-site", APP, False),
+        (None, APP, True),
+        (None, f"{APP}:444", False),
+        (None, None, False),
+    ],
+)
+def test_where_a_form_comes_from(site: str | None, origin: str | None, same: bool) -> None:
+    """Fetch Metadata says it; `Origin` only where that is missing."""
+    headers = {name: value for name, value in {"sec-fetch-site": site, "origin": origin}.items() if value}
+    assert is_same_origin(headers, APP) is same
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"x" * 9_000, "application/x-www-form-urlencoded"),
+        (b"action=connect&action=connect", "application/x-www-form-urlencoded"),
+        (b"&".join(b"a=1" for _ in range(9)), "application/x-www-form-urlencoded"),
+        (b"\xff=1", "application/x-www-form-urlencoded"),
+        (b"%ff=1", "application/x-www-form-urlencoded"),
+        (b'{"action": "connect"}', "application/json"),
+    ],
+)
+async def test_what_is_no_form_of_ours_is_not_read(toolkit: MCPOAuthToolkit, content: bytes, kind: str) -> None:
+    """400, whatever it is."""
+    async with browser(toolkit) as ada:
+        assert (await ada.post(PATH, content=content, headers={**SAME, "content-type": kind})).status_code == 400
+
+
+@pytest.mark.parametrize("changes", [{"action": "delete"}, {"server": "nothing"}])
+async def test_only_what_the_page_offers_is_done(toolkit: MCPOAuthToolkit, changes: dict[str, str]) -> None:
+    """An unknown action or server is a bad request."""
+    async with browser(toolkit) as ada:
+        assert (await ada.post(PATH, data={**await form(ada), **changes}, headers=SAME)).status_code == 400
+
+
+async def test_strangers_and_other_methods(toolkit: MCPOAuthToolkit) -> None:
+    """401 without a user, 405 for what is neither GET nor POST."""
+    async with browser(toolkit, None) as stranger, browser(toolkit) as ada:
+        assert (await stranger.get(PATH)).status_code == 401
+        assert (await stranger.post(PATH)).status_code == 401
+        refused = await ada.delete(PATH)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+
+
+async def test_a_server_that_cannot_be_reached_is_a_page_with_a_way_back(toolkit: MCPOAuthToolkit) -> None:
+    """503; nothing was begun."""
+    async with browser(toolkit) as ada:
+        answer = await ada.post(PATH, data=await form(ada, server="gone"), headers=SAME)
+    assert answer.status_code == 503
+    assert f'href="{PATH}"' in answer.text
+
+
+async def test_the_cookie_is_the_browsers_own(toolkit: MCPOAuthToolkit) -> None:
+    """Set once; for this host, no script, no other site."""
+    async with browser(toolkit) as ada:
+        first, second = await ada.get(PATH), await ada.get(PATH)
+    assert first.headers["set-cookie"].startswith("__Host-mcp-oauth-page=")
+    assert {"HttpOnly", "Path=/", "SameSite=strict", "Secure"} <= set(first.headers["set-cookie"].split("; "))
+    assert "set-cookie" not in second.headers
+
+
+async def test_the_routes_can_be_mounted_anywhere(toolkit: MCPOAuthToolkit) -> None:
+    """Below a prefix, with `base_url`; every link leads to the public address."""
+    routes = connection_routes(toolkit, get_user=lambda _: "ada", base_url=f"{APP}/oauth")
+    app = Starlette(routes=[Mount("/oauth", routes=routes)])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=APP) as ada:
+        assert 'action="/oauth/connections"' in (await ada.get(PATH)).text
+
+
+async def test_a_start_links_cookie_is_no_sign_in(toolkit: MCPOAuthToolkit) -> None:
+    """It knows one link, not who somebody is."""
+    with pytest.raises(ConfigurationError, match="StartLinkCookie"):
+        connection_routes(toolkit, get_user=StartLinkCookie(toolkit))
+
+
+async def test_beginning_again_asks_for_what_there_was(toolkit: MCPOAuthToolkit, server: ProtectedServer) -> None:
+    """While the login there is stays good; the new one takes its place."""
+    await log_in(toolkit)
+    before = await toolkit.store.load_grant(GrantKey("ada", "example", server.url))
+    needed = await toolkit.begin_authorization("example", user_id="ada")
+    assert needed
+    assert (needed.reason, needed.scopes) == ("login", ("tools",))
+    assert (await toolkit.status(user_id="ada"))["example"].connected
+    await needed.complete(await Person("ada").aapprove(needed.authorization_url))
+    after = await toolkit.store.load_grant(GrantKey("ada", "example", server.url))
+    assert before
+    assert after
+    assert before.version != after.version
