@@ -209,7 +209,7 @@ class Authorizer:
         server = self.servers[key.server]
         waiting = await self.store.find_open_request(key, now=self._now())
         # What the server itself says of its guard comes first (RFC 9728 §5.1); an open request was made with that.
-        challenge = None if waiting else await self._drive(ask_for_challenge(server))
+        challenge = None if waiting else await self._world.drive(ask_for_challenge(server))
         known = asked_for(grant) if grant else ()
         ended = grant is not None and isinstance(next_step(grant, None, self._now()), Authorize)
         need = Need(key, Reason.EXPIRED if ended else Reason.LOGIN, union(known, challenge.scopes if challenge else ()), challenge, grant)
