@@ -21,6 +21,7 @@
     ├── ConnectionFailed              a machine could not be reached or did not answer in time (retryable)
     ├── UnsafeURLError                a URL or an address this library refuses to contact
     ├── ProtocolError                 an MCP server answered something that is not MCP
+    ├── ToolsChanged                  a server describes a pinned tool in other words than before (`pin_tools=True`)
     ├── ServersFailed                 listing failed on some servers; carries one error for each
     └── StoreError                    the database
         ├── StoreUnavailable          it cannot be reached or is locked (retryable)
@@ -34,6 +35,7 @@ text that another server wrote, except an OAuth error code of the registered for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -61,6 +63,7 @@ __all__ = [
     "StoreVersionError",
     "TokenEndpointError",
     "TokenRejectedError",
+    "ToolsChanged",
     "UnknownServerError",
     "UnknownStateError",
     "UnsafeURLError",
@@ -315,6 +318,30 @@ class ProtocolError(MCPOAuthError):
     """An MCP server's answer is not MCP, is too large, or reports a protocol error."""
 
     code = "protocol"
+
+
+class ToolsChanged(MCPOAuthError):
+    """A server's tools are not as they were pinned (`pin_tools=True`). None of them is handed out until somebody accepts the change:
+    `await toolkit.accept_tools(error.server, error.changed, user_id=...)`.
+
+    Attributes:
+        server: The toolkit's name for the MCP server.
+        changed: The new definitions' fingerprints by the tools' own names. A fingerprint is `pinning.fingerprint`'s, 64 characters.
+    """
+
+    code = "tools_changed"
+
+    def __init__(self, server: str, changed: Mapping[str, str]) -> None:
+        self.server, self.changed = server, dict(changed)
+        names = [re.sub("[^A-Za-z0-9_-]", "_", name)[:64] for name in self.changed]
+        others = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        super().__init__(
+            f"{server!r} has changed what it says of its tools since they were pinned: {', '.join(names[:5])}{others}. "
+            "If that is as it should be, accept it with `toolkit.accept_tools(server, error.changed)`."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ToolsChanged, (self.server, self.changed)
 
 
 class ServersFailed(MCPOAuthError):

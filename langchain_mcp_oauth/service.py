@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
+from langchain_mcp_oauth.pinning import check_pins
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
 
@@ -43,6 +44,7 @@ class Service:
         allowed_private_hosts: frozenset[str],
         timeout: float,
         request_lifetime: timedelta,
+        pin_tools: bool = False,
     ) -> None:
         allowed = allowed_private_hosts | _own_loopback_hosts(servers)
 
@@ -51,6 +53,7 @@ class Service:
             return client, Connections(client, servers, timeout=timeout)
 
         self.store = store
+        self._pin_tools = pin_tools
         self._loops = LoopLocal(connect, _close)
         self._reach = Reach()
         self.authorizer = Authorizer(
@@ -64,7 +67,13 @@ class Service:
 
     async def list_tools(self, user_id: str, server: str) -> ListedTools:
         """All tools that this user has there. Raises `AuthRequired`, and what `Connection.list_tools` raises."""
-        return await self._as_user(self.authorizer.key(user_id, server), lambda connection, grant: connection.list_tools(grant))
+        key = self.authorizer.key(user_id, server)
+        listed = await self._as_user(key, lambda connection, grant: connection.list_tools(grant))
+        return await check_pins(self.store, key, listed) if self._pin_tools else listed
+
+    async def accept_tools(self, user_id: str, server: str, changed: Mapping[str, str] | None) -> None:
+        """See `MCPOAuthToolkit.accept_tools`."""
+        await self.store.repin_tools(self.authorizer.key(user_id, server), changed)
 
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""

@@ -60,6 +60,9 @@ class MCPOAuthToolkit(BaseToolkit):
         timeout: Seconds for one MCP operation, whole. OAuth exchanges have 15.
         request_lifetime: How long a person has for one authorization URL.
         on_server_error: When some servers cannot list their tools: `raise` one error that names all, or `skip` them with a log line.
+        pin_tools: Refuse a server's listing (`ToolsChanged`) once the name, description or input schema of a tool is not as this user first
+            saw it, until `accept_tools` says that it may be; kept in the store. New tools are taken as they come. Default: definitions
+            are believed each time. Costs one look into the store for each listing.
         start_url: Where the application has mounted the start links of `callback_routes`, e.g. `https://app.example/oauth/start`. With it,
             `AuthRequired` carries a first-party link that checks who opens it; without, the authorization server's URL.
 
@@ -91,6 +94,7 @@ class MCPOAuthToolkit(BaseToolkit):
         timeout: float = 60.0,
         request_lifetime: timedelta = timedelta(minutes=10),
         on_server_error: Literal["raise", "skip"] = "raise",
+        pin_tools: bool = False,
         start_url: str | None = None,
     ) -> None:
         super().__init__()
@@ -110,6 +114,7 @@ class MCPOAuthToolkit(BaseToolkit):
             allowed_private_hosts=frozenset(allowed_private_hosts),
             timeout=timeout,
             request_lifetime=request_lifetime,
+            pin_tools=pin_tools,
         )
 
     @property
@@ -263,6 +268,20 @@ class MCPOAuthToolkit(BaseToolkit):
             Whether the issuer was told. False if it offers no revocation or could not be reached; the tokens are gone here all the same.
         """
         return await self._service.disconnect(self._resolve(user_id, None), server)
+
+    async def accept_tools(self, server: str, changed: Mapping[str, str] | None = None, *, user_id: str | None = None) -> None:
+        """Take a server's tools as they are now, where `pin_tools=True` has refused them. Nothing is asked of the server.
+
+        Args:
+            server: The toolkit's name for it.
+            changed: `ToolsChanged.changed`: these very definitions, and no other that the server may have made up since. Default: whatever
+                it lists next, all of it.
+            user_id: For whom. Default: the toolkit's user.
+
+        Raises:
+            UnknownServerError, UserRequiredError, StoreError.
+        """
+        await self._service.accept_tools(self._resolve(user_id, None), server, changed)
 
     async def status(self, *, user_id: str | None = None) -> dict[str, ServerStatus]:
         """This user's login at every server, from the store alone."""

@@ -17,7 +17,7 @@ FLOORS = [
     {"oauth", "servers"},
     {"http", "store", "single_flight", "leases", "grant_cache"},
     {"world", "refreshing", "authorizing", "status", "authorizer"},
-    {"connections", "loops", "service"},
+    {"connections", "loops", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "tools", "toolkit"},
     {"middleware", "pages", "web", "loopback"},
     {"testing", "demo"},

@@ -6,7 +6,15 @@ import pickle
 
 import pytest
 
-from langchain_mcp_oauth import ConnectionFailed, MCPOAuthError, ServersFailed, TokenEndpointError, UnknownServerError, UnsafeURLError
+from langchain_mcp_oauth import (
+    ConnectionFailed,
+    MCPOAuthError,
+    ServersFailed,
+    TokenEndpointError,
+    ToolsChanged,
+    UnknownServerError,
+    UnsafeURLError,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +23,7 @@ from langchain_mcp_oauth import ConnectionFailed, MCPOAuthError, ServersFailed, 
         ConnectionFailed("The server is down.", retry_after=7.0),
         ServersFailed({"a": ConnectionFailed("The server is down.", retry_after=7.0), "b": UnsafeURLError("Refused.")}),
         UnknownServerError("c", ["b", "a"]),
+        ToolsChanged("c", {"a": "0" * 64}),
         TokenEndpointError("The code was refused.", oauth_error="invalid_grant"),
     ],
     ids=lambda error: type(error).__name__,

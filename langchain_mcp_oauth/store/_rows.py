@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TypeVar
@@ -11,11 +12,22 @@ from typing import TypeVar
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from langchain_mcp_oauth.errors import StoreCorruptError
-from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, RequestStatus
+from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, GrantKey, RequestStatus
 from langchain_mcp_oauth.store.sealing import Sealer
-from langchain_mcp_oauth.store.tables import ClientRow, GrantRow, RequestRow, SealedRow
+from langchain_mcp_oauth.store.tables import ClientRow, GrantRow, PinRow, RequestRow, SealedRow
 
-__all__ = ["client_row", "grant_row", "hash_state", "read_client", "read_grant", "read_request", "request_row", "without_configured_secret"]
+__all__ = [
+    "client_row",
+    "grant_row",
+    "hash_state",
+    "pin_row",
+    "read_client",
+    "read_grant",
+    "read_pins",
+    "read_request",
+    "request_row",
+    "without_configured_secret",
+]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=SealedRow)
@@ -23,6 +35,7 @@ R = TypeVar("R", bound=SealedRow)
 _GRANT = TypeAdapter(Grant)
 _REQUEST = TypeAdapter(AuthorizationRequest)
 _CLIENT = TypeAdapter(ClientRegistration)
+_PINS = TypeAdapter(dict[str, str])
 
 
 def without_configured_secret(client: ClientRegistration) -> ClientRegistration:
@@ -82,6 +95,16 @@ def client_row(client: ClientRegistration, url: str, sealer: Sealer) -> ClientRo
 
 def read_client(row: ClientRow, sealer: Sealer) -> ClientRegistration:
     return _open(row, _CLIENT, sealer)
+
+
+def pin_row(key: GrantKey, fingerprints: Mapping[str, str], sealer: Sealer) -> PinRow:
+    row = PinRow(user_id=key.user_id, server=key.server, url=key.url)
+    row.sealed = sealer.seal(json.dumps(dict(fingerprints)), row.identity)
+    return row
+
+
+def read_pins(row: PinRow, sealer: Sealer) -> dict[str, str]:
+    return _open(row, _PINS, sealer)
 
 
 def _seal(row: R, value: Grant | AuthorizationRequest | ClientRegistration, sealer: Sealer) -> R:

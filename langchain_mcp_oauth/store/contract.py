@@ -1,8 +1,8 @@
 """What the library asks of a store. These docstrings are the specification; `tests/store/` holds every implementation to them.
 
-A store keeps five kinds of rows: grants, authorization requests, client registrations, leases and small counters. It decides nothing:
-it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every method is atomic, may be called
-from any event loop, and either happens whole or raises `StoreError` having changed nothing.
+A store keeps six kinds of rows: grants, authorization requests, client registrations, pinned tools, leases and small counters. It
+decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every method is
+atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed nothing.
 
 Secrets (`SecretStr`) are sealed at rest; the values come back as they went in. `state` can be looked up but not read in the database.
 
@@ -12,7 +12,7 @@ key that is not configured), `StoreCorruptError` (a sealed value is not its row'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -117,6 +117,19 @@ class TokenStore(Protocol):
 
     async def delete_client(self, client: ClientRegistration, url: str) -> bool:
         """Delete that registration if it still has this `client_id`; a newer one stays. True if this call deleted it."""
+        ...
+
+    # Pinned tools -----------------------------------------------------------------------------------------------------------
+
+    async def pin_tools(self, key: GrantKey, fingerprints: Mapping[str, str]) -> Mapping[str, str]:
+        """Remember, in one transaction, the fingerprints of tools that this key has none for yet; return all that are remembered.
+
+        Those that are remembered are never changed here. Of one key no more than 5,000 are: what is beyond is missing from the result.
+        """
+        ...
+
+    async def repin_tools(self, key: GrantKey, fingerprints: Mapping[str, str] | None) -> None:
+        """Remember these fingerprints in the place of those there are for the same tools; None: forget all of this key."""
         ...
 
     # Leases -----------------------------------------------------------------------------------------------------------------

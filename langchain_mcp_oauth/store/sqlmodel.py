@@ -7,10 +7,11 @@ unique constraint, and whoever comes second starts over and finds the first one'
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from anyio import to_thread
@@ -24,11 +25,14 @@ from langchain_mcp_oauth.store._database import Database
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
 from langchain_mcp_oauth.store.sealing import Keys, Sealer
-from langchain_mcp_oauth.store.tables import SEALED, ClientRow, CounterRow, GrantRow, LeaseRow, RequestRow, SealedRow, digest
+from langchain_mcp_oauth.store.tables import SEALED, ClientRow, CounterRow, GrantRow, LeaseRow, PinRow, RequestRow, SealedRow, digest
 
 __all__ = ["SQLModelTokenStore"]
 
 T = TypeVar("T")
+
+MAX_PINS = 5_000
+"""Tools of one user at one server whose fingerprints are remembered: a server may list other names each time."""
 
 KEPT = timedelta(days=1)
 """How long an ended request is remembered, so that a late callback is told what became of it."""
@@ -214,6 +218,36 @@ class SQLModelTokenStore(TokenStore):
         statement = delete(ClientRow).where(which, col(ClientRow.client_id) == client.client_id)
         return await self._write(lambda session: _change(session, statement) == 1)
 
+    # Pinned tools -----------------------------------------------------------------------------------------------------------
+
+    async def pin_tools(self, key: GrantKey, fingerprints: Mapping[str, str]) -> Mapping[str, str]:
+        pinned = await self._read(lambda session: self._pinned(session, key))
+        if pinned is not None and (len(pinned) >= MAX_PINS or fingerprints.keys() <= pinned.keys()):
+            return pinned
+
+        def work(session: Session) -> Mapping[str, str]:
+            before = self._pinned(session, key) or {}
+            return self._pin(session, key, dict(islice({**before, **fingerprints, **before}.items(), MAX_PINS)))
+
+        return await self._write(work)
+
+    async def repin_tools(self, key: GrantKey, fingerprints: Mapping[str, str] | None) -> None:
+        def work(session: Session) -> None:
+            if fingerprints is None:
+                _change(session, delete(PinRow).where(_of(PinRow, key)))
+            else:
+                self._pin(session, key, {**(self._pinned(session, key) or {}), **fingerprints})
+
+        await self._write(work)
+
+    def _pinned(self, session: Session, key: GrantKey) -> dict[str, str] | None:
+        row = session.exec(select(PinRow).where(_of(PinRow, key)).with_for_update()).one_or_none()
+        return _rows.read_pins(row, self._sealer) if row else None
+
+    def _pin(self, session: Session, key: GrantKey, pinned: dict[str, str]) -> dict[str, str]:
+        _put(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key))
+        return pinned
+
     # Leases -----------------------------------------------------------------------------------------------------------------
 
     async def acquire_lease(self, name: tuple[str, ...], *, now: datetime, duration: timedelta) -> Lease | None:
@@ -292,7 +326,7 @@ _REDEEMING = col(RequestRow.status) == RequestStatus.REDEEMING.value
 _SUPERSEDED = {"status": RequestStatus.SUPERSEDED.value}
 
 
-def _of(table: type[GrantRow | RequestRow], key: GrantKey) -> ColumnElement[bool]:
+def _of(table: type[GrantRow | RequestRow | PinRow], key: GrantKey) -> ColumnElement[bool]:
     return and_(col(table.user_id) == key.user_id, col(table.server) == key.server, col(table.url) == key.url)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "CounterRow",
     "GrantRow",
     "LeaseRow",
+    "PinRow",
     "RequestRow",
     "SealedRow",
     "digest",
@@ -130,7 +131,21 @@ class ClientRow(SealedRow, table=True):
         return ("client", self.issuer, self.redirect_uri, self.url)
 
 
-SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow)
+class PinRow(SealedRow, table=True):
+    """The tools of one MCP server as one user first saw them: sealed, since whoever could change a fingerprint could accept a change."""
+
+    __tablename__ = "mcp_oauth_pins"
+
+    user_id: str = Field(primary_key=True)
+    server: str = Field(primary_key=True)
+    url: str = Field(primary_key=True)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("pins", self.user_id, self.server, self.url)
+
+
+SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, PinRow)
 
 
 class LeaseRow(_Row, table=True):

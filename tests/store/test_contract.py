@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import SecretStr
 
@@ -491,6 +492,45 @@ async def test_names_are_compared_exactly(store: Store) -> None:
     counts = [await store.count(name, now=NOW, window=minutes(1)) for name in NAMES]
     assert None not in leases
     assert counts == [1] * len(NAMES)
+
+
+# Pinned tools -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_is_pinned_as_it_was_first_seen(store: Store) -> None:
+    """New ones are added, none is changed or lost, and each key has its own."""
+    assert await store.pin_tools(KEY, {"a": "1"}) == {"a": "1"}
+    assert await store.pin_tools(KEY, {"b": "2"}) == {"a": "1", "b": "2"}
+    assert await store.pin_tools(KEY, {"a": "other"}) == {"a": "1", "b": "2"}
+    for other in (replace(KEY, user_id="other"), replace(KEY, server="other"), replace(KEY, url="https://other.example/mcp")):
+        assert await store.pin_tools(other, {"a": "theirs"}) == {"a": "theirs"}
+
+
+async def test_a_change_is_accepted_or_all_forgotten(store: Store) -> None:
+    """Of those named, or of all; a login that ends changes nothing."""
+    await store.repin_tools(KEY, {"a": "1", "b": "2"})
+    await store.repin_tools(KEY, {"a": "3"})
+    await store.disconnect(KEY)
+    assert await store.pin_tools(KEY, {"a": "4"}) == {"a": "3", "b": "2"}
+    await store.repin_tools(KEY, None)
+    assert await store.pin_tools(KEY, {"a": "4"}) == {"a": "4"}
+
+
+async def test_the_number_of_pinned_tools_is_bounded(store: Store) -> None:
+    """A server that lists other names each time fills no database; those that are not remembered are missing."""
+    await store.pin_tools(KEY, {f"t{n}": "1" for n in range(4_999)})
+    kept = await store.pin_tools(KEY, {"one": "1", "too many": "1"})
+    assert (len(kept), "one" in kept, "too many" in kept) == (5_000, True, False)
+    assert len(await store.pin_tools(KEY, {"too many": "1"})) == 5_000
+
+
+async def test_pinning_at_once_loses_nothing(store: Store) -> None:
+    """Whoever is second finds what the first has pinned."""
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(store.pin_tools, KEY, {"shared": str(number), str(number): "own"})
+    pinned = await store.pin_tools(KEY, {})
+    assert set(pinned) == {"shared", *map(str, range(8))}
 
 
 # Counters ---------------------------------------------------------------------------------------------------------------------
