@@ -42,7 +42,7 @@ from langchain_mcp_oauth.interrupts import (
     raise_auth_required,
     resume_command,
 )
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers import MCPServer, RegisteredClient
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
 from langchain_mcp_oauth.tools import MCPTool
@@ -69,6 +69,7 @@ __all__ = [
     "MCPServer",
     "MCPTool",
     "ProtocolError",
+    "RegisteredClient",
     "RegistrationError",
     "RequestExpiredError",
     "RequestUsedError",

@@ -134,9 +134,9 @@ class Authorizer:
             case Refresh(stale):
                 return await self._refresh(stale, refused=challenge is not None)
             case Authorize(reason, scopes):
-                raise await self._auth_required(Need(key, reason, scopes, refusal.challenge if refusal else None, grant))
-            case GiveUp("token_rejected") if grant and challenge and await self._authorizing.moved(server, grant, challenge):
-                raise await self._auth_required(Need(key, Reason.ISSUER_CHANGED, challenge.scopes, challenge, grant))
+                return await self._ask(Need(key, reason, scopes, refusal.challenge if refusal else None, grant))
+            case GiveUp("token_rejected") if grant and challenge and await self._authorizing.moved(grant, challenge):
+                return await self._ask(Need(key, Reason.ISSUER_CHANGED, challenge.scopes, challenge, grant))
             case GiveUp(code, scopes):
                 raise _given_up(code, key, scopes)
             case _:
@@ -209,16 +209,17 @@ class Authorizer:
         server = self.servers[key.server]
         waiting = await self.store.find_open_request(key, now=self._now())
         # What the server itself says of its guard comes first (RFC 9728 §5.1); an open request was made with that.
-        challenge = None if waiting else await self._world.drive(ask_for_challenge(server))
+        challenge = None if waiting else await self._world.ask(key, ask_for_challenge(server))
         known = asked_for(grant) if grant else ()
         ended = grant is not None and isinstance(next_step(grant, None, self._now()), Authorize)
         need = Need(key, Reason.EXPIRED if ended else Reason.LOGIN, union(known, challenge.scopes if challenge else ()), challenge, grant)
         try:
-            return await self._auth_required(need)
+            outcome = await self._authorizing.request(need)
         except DiscoveryError:
             if waiting or challenge or server.issuer:
                 raise
             return None  # it asks for nothing, and names nobody who could be asked
+        return await self.begin(key) if isinstance(outcome, Grant) else self._event(outcome)  # a login came meanwhile: begin from it
 
     async def _refresh(self, stale: Grant, *, refused: bool) -> Grant:
         try:
@@ -231,11 +232,14 @@ class Authorizer:
             return self._cache.put(outcome)
         self._cache.drop(stale.key)
         scopes = stale.scopes_requested or stale.tokens.scopes
-        raise await self._auth_required(Need(stale.key, outcome, scopes, None, stale))
+        return await self._ask(Need(stale.key, outcome, scopes, None, stale))
 
-    async def _auth_required(self, need: Need) -> AuthRequired:
-        request = await self._authorizing.request(self.servers[need.key.server], need)
-        return self._event(request)
+    async def _ask(self, need: Need) -> Grant:
+        """Raise the event for the person; or return the login that came while we were about to."""
+        outcome = await self._authorizing.request(need)
+        if isinstance(outcome, Grant):
+            return self._cache.put(outcome)
+        raise self._event(outcome)
 
     def _event(self, request: AuthorizationRequest) -> AuthRequired:
         url = f"{self._start_url.rstrip('/')}/{request.auth_id}" if self._start_url else request.authorization_url.get_secret_value()
@@ -274,13 +278,14 @@ class Authorizer:
 
 
 def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secret: str | None) -> ClientRegistration:
-    configured = server.client_id == client_id
-    has_secret = client_secret is not None or (configured and server.client_secret is not None)
+    mine = server.client_at(issuer)
+    configured = mine if mine is not None and mine.client_id == client_id else None
+    has_secret = client_secret is not None or (configured is not None and configured.client_secret is not None)
     return ClientRegistration(
         issuer=issuer,
         client_id=client_id,
         client_secret=SecretStr(client_secret) if client_secret is not None else None,
-        auth_method=(configured and server.client_auth_method) or ("client_secret_basic" if has_secret else "none"),
+        auth_method=(configured and configured.client_auth_method) or ("client_secret_basic" if has_secret else "none"),
         kind="preregistered" if configured else "dynamic",
         redirect_uri="",
     )

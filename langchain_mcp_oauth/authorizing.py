@@ -32,7 +32,13 @@ from langchain_mcp_oauth.models import (
     Reason,
     RequestStatus,
 )
-from langchain_mcp_oauth.oauth.authorization import build_authorization_request, check_issuer, choose_scopes, parse_callback
+from langchain_mcp_oauth.oauth.authorization import (
+    build_authorization_request,
+    check_issuer,
+    choose_scopes,
+    is_as_configured,
+    parse_callback,
+)
 from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.registration import choose_client, register
@@ -86,23 +92,31 @@ class Authorizing:
         self._now = world.now
         self._redirect_uri = redirect_uri
         self._lifetime = lifetime
-        self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...]], AuthorizationRequest] = SingleFlight()
+        self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...], int], AuthorizationRequest | Grant] = SingleFlight()
         self._tidied: datetime | None = None
 
     # Asking -----------------------------------------------------------------------------------------------------------------
 
-    async def request(self, server: MCPServer, need: Need) -> AuthorizationRequest:
-        """The one open request of this user and server that covers the need, opened if there is none.
+    async def request(self, need: Need) -> AuthorizationRequest | Grant:
+        """The one open request of this user and server that covers the need, opened if there is none; or the login that has just come.
 
         Asked fifty times at once, in several processes, it is discovered, registered and opened once, and all get the same URL.
         """
+        server = self._world.server(need.key)
         if server.scopes is not None:  # nothing from the network widens them, so nothing else is looked for among open requests
             need = replace(need, scopes=server.scopes)
-        return await self._flights.run((need.key, need.reason, need.scopes), lambda: self._request_alone(server, need))
+        seen = need.grant.version if need.grant else 0
+        return await self._flights.run((need.key, need.reason, need.scopes, seen), lambda: self._request_alone(server, need, seen))
 
-    async def _request_alone(self, server: MCPServer, need: Need) -> AuthorizationRequest:
-        async def joinable() -> AuthorizationRequest | None:
+    async def _request_alone(self, server: MCPServer, need: Need, seen: int) -> AuthorizationRequest | Grant:
+        async def joinable() -> AuthorizationRequest | Grant | None:
+            grant = await self._store.load_grant(need.key)
+            if grant is not None and grant.version != seen:  # the answer came while we were on our way to ask
+                return grant
             request = await self._store.find_open_request(need.key, now=self._now())
+            if request is not None and not is_as_configured(request, server):
+                await self._store.close_request(request.auth_id, RequestStatus.SUPERSEDED)
+                return None
             return request if request is not None and _serves(request, need, self._redirect_uri()) else None
 
         return await under_lease(
@@ -114,18 +128,19 @@ class Authorizing:
             sleep=self._world.sleep,
         )
 
-    async def moved(self, server: MCPServer, grant: Grant, challenge: BearerChallenge) -> bool:
+    async def moved(self, grant: Grant, challenge: BearerChallenge) -> bool:
         """Whether the MCP server now names another authorization server than the one that gave this grant (SEP-2352)."""
-        discovery = await self._world.drive(discover(server, challenge))
+        discovery = await self._world.ask(grant.key, discover(self._world.server(grant.key), challenge))
         return discovery.issuer != grant.issuer
 
     async def _open(self, server: MCPServer, need: Need) -> AuthorizationRequest:
-        discovery = await self._world.drive(discover(server, need.challenge))
+        discovery = await self._world.ask(need.key, discover(server, need.challenge))
         moved = need.grant is not None and need.grant.issuer != discovery.issuer
         scopes = choose_scopes(server, discovery, need.scopes)
         request = build_authorization_request(
             key=need.key,
             reason=Reason.ISSUER_CHANGED if moved else need.reason,
+            server=server,
             discovery=discovery,
             client=await self._client(server, need.key, discovery, scopes),
             scopes=scopes,
@@ -152,7 +167,7 @@ class Authorizing:
             # any user has needed, so that users with different step-ups share one client.
             needed = known.scopes if known else ()
             possible = scopes if server.scopes is not None else union(scopes, needed, discovery.resource_scopes)
-            client = await self._world.drive(register(discovery, redirect_uri, possible, self._now()))
+            client = await self._world.ask(key, register(discovery, redirect_uri, possible, self._now()))
             await self._store.save_client(client, key.url)
         return client
 
@@ -206,8 +221,9 @@ class Authorizing:
 
     async def _redeem(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
         sendable = replace(request, client=self._world.with_secret(request.key, request.client))
+        flow = exchange(sendable, code, self._world.server(request.key), self._now())
         try:
-            tokens = await self._world.drive(exchange(sendable, code, self._now()))
+            tokens = await self._world.ask(request.key, flow)
         except TokenEndpointError as refusal:
             await self._store.close_request(request.auth_id, RequestStatus.FAILED)
             if refusal.oauth_error in CLIENT_REJECTED:

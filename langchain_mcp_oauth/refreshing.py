@@ -62,7 +62,9 @@ class Refresher:
         if self._world.now() + timedelta(seconds=EXCHANGE_SECONDS) > lease.until:  # we slept; somebody else may be at it
             raise ConnectionFailed(f"Refreshing the login of {grant.key.server!r} was held up; make the call again.")
         try:
-            tokens = await self._world.drive(refresh(self._world.sendable(grant), self._world.now()))
+            tokens = await self._world.ask(
+                grant.key, refresh(self._world.sendable(grant), self._world.server(grant.key), self._world.now())
+            )
         except TokenEndpointError as refusal:
             return await self._refused(grant, refusal)
         saved = await self._store.save_grant(replace(grant, tokens=tokens), replaces=grant.version)
@@ -88,7 +90,7 @@ class Refresher:
 async def give_back(world: World, grant: Grant) -> bool:
     """Revoke a grant's tokens where the server offers it. False, and a log line, if it could not be done; never an error."""
     try:
-        await world.drive(revoke(world.sendable(grant)))
+        await world.ask(grant.key, revoke(world.sendable(grant)))
     except Exception as error:  # noqa: BLE001 - local deletion has happened; the remote one is a courtesy
         logger.warning("Could not revoke a token at %s: %s", grant.issuer, type(error).__name__)
         return False

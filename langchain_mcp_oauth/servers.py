@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, TypeGuard
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, TypeGuard
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
+from mcp.types import CallToolResult
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from langchain_mcp_oauth.errors import ConfigurationError, UnsafeURLError
 from langchain_mcp_oauth.oauth.urls import check_url, is_loopback_host
 
-__all__ = ["MCPServer", "is_name", "parse_servers"]
+__all__ = ["MCPServer", "RegisteredClient", "is_name", "parse_servers"]
 
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+
+AuthMethod: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post"]
+
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint")
+_REQUIRED_METADATA = ("issuer", "authorization_endpoint", "token_endpoint")
+
+_OUR_AUTHORIZATION_PARAMETERS = frozenset(
+    {
+        *("response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method", "resource"),
+        *("request", "request_uri", "response_mode", "dpop_jkt"),
+    }
+)
+"""What ties the answer to our request, and what could replace or reroute it as a whole (RFC 9101, OAuth 2.0 Multiple Response Types)."""
+
+_OUR_TOKEN_PARAMETERS = frozenset(
+    {
+        *("grant_type", "code", "code_verifier", "redirect_uri", "refresh_token", "resource", "device_code", "assertion"),
+        *("client_id", "client_secret", "client_assertion", "client_assertion_type", "subject_token", "subject_token_type"),
+    }
+)
+
+
+class RegisteredClient(BaseModel):
+    """A client that was registered by hand at one authorization server; see `MCPServer.clients`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    client_id: str
+    client_secret: SecretStr | None = None
+    """Never stored: it is read from here whenever it is needed."""
+    client_auth_method: AuthMethod | None = None
+    """Default: what the server supports, `client_secret_basic` first (RFC 7591 §2)."""
 
 
 class MCPServer(BaseModel):
@@ -39,11 +72,14 @@ class MCPServer(BaseModel):
     """A client registered beforehand at `issuer`. Default: a client-ID metadata document or dynamic registration."""
     client_secret: SecretStr | None = None
     """Its secret. Never stored: it is read from here whenever it is needed."""
-    client_auth_method: Literal["none", "client_secret_basic", "client_secret_post"] | None = None
+    client_auth_method: AuthMethod | None = None
     """How the pre-registered client authenticates. Default: what the server supports, `client_secret_basic` first (RFC 7591 §2)."""
     issuer: str | None = None
     """The authorization server to use, of those the MCP server names (default: the first). Compared exactly. Required with
     `client_secret`, so that no server can have the secret sent elsewhere (servers on loopback excepted)."""
+    clients: Mapping[str, RegisteredClient] = {}
+    """Clients registered beforehand at several authorization servers, by issuer, for MCP servers that move from one to another. With any,
+    an authorization server that is not among them is an error, and nothing is registered."""
     client_metadata_url: str | None = None
     """Our client-ID metadata document (CIMD): an https URL with a path, used where the authorization server supports it."""
     assume_pkce: bool = False
@@ -55,6 +91,24 @@ class MCPServer(BaseModel):
     """`login`: ask for the login before the first request, for servers that answer anonymous ones with less."""
     headers: Mapping[str, SecretStr] | None = None
     """Sent with every MCP request to this server's origin. `Authorization` is refused here: the login sets it."""
+    oauth_headers: Mapping[str, SecretStr] = {}
+    """Sent with every OAuth request (discovery, registration, tokens, revocation) to the origins of `url`, of `issuer` and of the endpoints
+    in `authorization_server`, and to no other; for gateways that want a key of their own. `Authorization` is refused."""
+    send_resource: bool = True
+    """False leaves out `resource` (RFC 8707), for Microsoft Entra ID, which refuses it beside scopes of its own (AADSTS9010010)."""
+    authorization_parameters: Mapping[str, str | None] = {}
+    """Added to the authorization URL: `{"audience": "https://api.example.com"}` (Auth0), `{"access_type": "offline"}` (Google),
+    `{"kc_idp_hint": "github"}` (Keycloak), `{"prompt": "select_account"}`. `{"prompt": None}` leaves out the `prompt=consent` that goes
+    with `offline_access`, for Entra ID tenants where only an administrator may consent. What is ours to set is refused."""
+    token_parameters: Mapping[str, str] = {}
+    """Added to every token request, for codes and refresh tokens alike: `{"audience": "…"}`. No `scope` is sent when refreshing, as
+    Salesforce wants it; `{"scope": "…"}` sends one. What is ours to set is refused."""
+    authorization_server: Mapping[str, Any] | None = None
+    """The authorization server's metadata (RFC 8414), for one that publishes none (GitHub): at least `issuer`, `authorization_endpoint` and
+    `token_endpoint`. With it nothing is discovered, and `issuer` is that one."""
+    unauthorized_result: Callable[[CallToolResult], bool] | None = None
+    """Recognises "not authorized" in the result of a failed call (`isError`), for servers that answer 200 instead of 401. True is treated
+    like a 401: the token is refreshed, or a person is asked, and the call is made again, so say so only of calls that did nothing."""
 
     def __init__(self, url: str, **options: Any) -> None:
         try:
@@ -77,12 +131,56 @@ class MCPServer(BaseModel):
             raise ValueError("must be an https:// URL with a path (OAuth Client ID Metadata Document §3)")
         return value
 
-    @field_validator("headers")
+    @field_validator("authorization_parameters", "token_parameters")
+    @classmethod
+    def _not_ours(cls, value: Mapping[str, str | None], info: ValidationInfo) -> Mapping[str, str | None]:
+        ours = _OUR_TOKEN_PARAMETERS if info.field_name == "token_parameters" else _OUR_AUTHORIZATION_PARAMETERS
+        taken = sorted(name for name in value if name.lower() in ours)
+        if taken:
+            raise ValueError(f"must not hold {', '.join(taken)}: ours to set")
+        if any(text is None and name != "prompt" for name, text in value.items()):
+            raise ValueError("must be strings; only `prompt` may be None")
+        return value
+
+    @field_validator("authorization_server")
+    @classmethod
+    def _complete_metadata(cls, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if value is None:
+            return None
+        for name in (*_REQUIRED_METADATA, *filter(value.get, _ENDPOINTS)):
+            if not isinstance(value.get(name), str) or not _is_allowed(value[name]):
+                raise ValueError(f"needs an https:// URL as {name} (http:// only on loopback)")
+        return value
+
+    @field_validator("clients")
+    @classmethod
+    def _by_issuer(cls, value: Mapping[str, RegisteredClient]) -> Mapping[str, RegisteredClient]:
+        if not all(map(_is_allowed, value)):
+            raise ValueError("must map issuers, which are https:// URLs, to clients")
+        return value
+
+    @field_validator("headers", "oauth_headers")
     @classmethod
     def _no_authorization(cls, value: Mapping[str, SecretStr] | None) -> Mapping[str, SecretStr] | None:
         if value and any(name.lower() == "authorization" for name in value):
             raise ValueError("must not hold Authorization; the login sets it")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _issuer_of_its_metadata(cls, values: dict[str, Any]) -> dict[str, Any]:
+        metadata = values.get("authorization_server")
+        if not isinstance(metadata, Mapping):
+            return values
+        if values.get("issuer") not in {None, metadata.get("issuer")}:
+            raise ValueError("issuer is not that of authorization_server")
+        return {**values, "issuer": metadata.get("issuer")}
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> MCPServer:
+        if self.clients and self.client_id:
+            raise ValueError("clients and client_id say the same; put the client among clients, under its issuer")
+        return self
 
     @model_validator(mode="after")
     def _secret_needs_its_client(self) -> MCPServer:
@@ -93,6 +191,18 @@ class MCPServer(BaseModel):
         if not self.issuer and not is_loopback_host(urlsplit(self.url).hostname):
             raise ValueError("client_secret needs issuer: the only authorization server it may be sent to")
         return self
+
+    @property
+    def configured_urls(self) -> tuple[str, ...]:
+        """Every URL that was written here rather than found out."""
+        endpoints = (self.authorization_server or {}).get
+        return tuple(filter(None, (self.url, self.issuer, *map(endpoints, _ENDPOINTS))))
+
+    def client_at(self, issuer: str) -> RegisteredClient | None:
+        """The client registered beforehand at this authorization server, compared exactly; None if there is none."""
+        if self.client_id is None or self.issuer not in {None, issuer}:
+            return self.clients.get(issuer)
+        return RegisteredClient(client_id=self.client_id, client_secret=self.client_secret, client_auth_method=self.client_auth_method)
 
 
 def _is_allowed(url: str) -> bool:

@@ -16,7 +16,7 @@ from langchain_mcp_oauth.connections import Connection, Connections, ListedTools
 from langchain_mcp_oauth.errors import ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
-from langchain_mcp_oauth.models import Grant, GrantKey
+from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
 from langchain_mcp_oauth.pinning import check_pins
@@ -78,9 +78,16 @@ class Service:
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""
         key = self.authorizer.key(user_id, server)
-        result = await self._as_user(key, lambda connection, grant: connection.call_tool(grant, tool, arguments))
-        assert isinstance(result, CallToolResult), "nobody told the server that it may ask questions"
-        return result
+        means_unauthorized = self.authorizer.servers[server].unauthorized_result
+
+        async def call(connection: Connection, grant: Grant | None) -> CallToolResult:
+            result = await connection.call_tool(grant, tool, arguments)
+            assert isinstance(result, CallToolResult), "nobody told the server that it may ask questions"
+            if result.is_error and means_unauthorized is not None and means_unauthorized(result):
+                raise Unauthorized(BearerChallenge(401), grant)
+            return result
+
+        return await self._as_user(key, call)
 
     async def disconnect(self, user_id: str, server: str) -> bool:
         """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.headers import with_headers
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
 
@@ -37,14 +38,20 @@ class World:
     random: Callable[[int], str]
     """URL-safe text made of that many random bytes."""
 
+    def server(self, key: GrantKey) -> MCPServer:
+        """The options of this login's server; the defaults if it is no longer configured."""
+        return self.servers.get(key.server) or MCPServer(key.url)
+
+    async def ask(self, key: GrantKey, flow: Flow[T]) -> T:
+        """Hold an OAuth conversation about this login."""
+        return await self.drive(with_headers(flow, self.server(key)))
+
     def with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
         """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""
-        server = self.servers.get(key.server)
-        if client.kind != "preregistered" or server is None or server.client_id != client.client_id:
+        configured = self.server(key).client_at(client.issuer)
+        if client.kind != "preregistered" or configured is None or configured.client_id != client.client_id:
             return client
-        if server.issuer not in {None, client.issuer}:  # it is for another authorization server now
-            return client
-        return replace(client, client_secret=server.client_secret)
+        return replace(client, client_secret=configured.client_secret)
 
     def sendable(self, grant: Grant) -> Grant:
         """The grant as it is sent: with its client's secret."""

@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+import time_machine
 from pydantic import SecretStr
 
-from langchain_mcp_oauth import AuthRequired, MCPServer, SQLModelTokenStore, TokenRejectedError
+from langchain_mcp_oauth import AuthRequired, MCPServer, RequestUsedError, SQLModelTokenStore, TokenRejectedError
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.models import BearerChallenge, ClientRegistration, Grant, GrantKey, TokenSet
 from langchain_mcp_oauth.oauth import Flow
@@ -47,21 +49,24 @@ def site(issuer: str) -> dict[str, Any]:
     }
 
 
-def make_authorizer(store: SQLModelTokenStore, documents: dict[str, Any], registrations: list[dict[str, Any]] | None = None) -> Authorizer:
-    """It sees these documents; what it registers with is appended to `registrations`."""
+def make_authorizer(
+    store: SQLModelTokenStore, documents: dict[str, Any], sent: list[httpx2.Request] | None = None, **options: Any
+) -> Authorizer:
+    """It sees these documents; its requests are appended to `sent`."""
 
     async def drive(flow: Flow[T], /) -> T:
         try:
             request = next(flow)
             while True:
-                if request.method == "POST" and registrations is not None:
-                    registrations.append(json.loads(request.content))
+                if sent is not None:
+                    sent.append(request)
                 request = flow.send(httpx2.Response(200, json=documents[str(request.url)]))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    return Authorizer({"files": MCPServer(URL)}, store, drive, redirect_uri=REDIRECT_URI, request_lifetime=timedelta(minutes=10))
+    servers = {"files": MCPServer(URL, **options)}
+    return Authorizer(servers, store, drive, redirect_uri=REDIRECT_URI, request_lifetime=timedelta(minutes=10))
 
 
 @pytest.fixture
@@ -102,11 +107,99 @@ async def test_a_new_login_is_refused_though_it_did_not(store: SQLModelTokenStor
 async def test_a_step_up_beyond_the_registration_registers_anew(store: SQLModelTokenStore, new_login: Grant) -> None:
     """Servers refuse scopes that a client was not registered with; the new one has every user's. A known scope needs none."""
     await store.save_client(replace(new_login.client, scopes=("read", "write")), URL)
-    registrations: list[dict[str, Any]] = []
-    authorizer = make_authorizer(store, site(OLD), registrations)
+    sent: list[httpx2.Request] = []
+    authorizer = make_authorizer(store, site(OLD), sent)
     for wanted, clients in (("write", 0), ("admin", 1)):
         with pytest.raises(AuthRequired) as asked:
             await authorizer.acquire(KEY, Refusal(BearerChallenge(403, "insufficient_scope", (wanted,)), new_login))
         assert wanted in asked.value.scopes
-        assert len(registrations) == clients
-    assert set(registrations[0]["scope"].split()) == {"read", "write", "admin"}
+        assert [request.method for request in sent].count("POST") == clients
+    assert set(json.loads(sent[-1].content)["scope"].split()) == {"read", "write", "admin"}
+
+
+async def ask(authorizer: Authorizer) -> AuthRequired:
+    with pytest.raises(AuthRequired) as asked:
+        await authorizer.acquire(KEY, Refusal(REFUSED, None))
+    return asked.value
+
+
+def query(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+async def test_a_login_that_came_meanwhile_is_used(store: SQLModelTokenStore, new_login: Grant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's callback is redeemed while we are on our way to ask: nobody is asked, and its token is used."""
+    await store.delete_grant(KEY, new_login.version)
+    acquire_lease = store.acquire_lease
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await store.save_grant(new_login)
+        return await acquire_lease(*args, **options)
+
+    monkeypatch.setattr(store, "acquire_lease", slow)
+    authorizer = make_authorizer(store, {})
+    used = await authorizer.acquire(KEY, Refusal(REFUSED, None))
+    assert used is not None
+    assert used.tokens == new_login.tokens
+    assert await store.find_open_request(KEY, now=NOW) is None
+
+
+async def test_a_stale_request_is_replaced_with_its_state(store: SQLModelTokenStore) -> None:
+    """While it is fresh the same URL is given again; after that another, and the old answer completes nothing."""
+    authorizer = make_authorizer(store, site(OLD))
+    first = await ask(authorizer)
+    assert (await ask(authorizer)).authorization_url == first.authorization_url
+    with time_machine.travel(NOW + timedelta(minutes=11)):
+        second = await ask(authorizer)
+        assert query(second.authorization_url)["state"] != query(first.authorization_url)["state"]
+        with pytest.raises(RequestUsedError):
+            await authorizer.complete(f"{REDIRECT_URI}?code=c&state={query(first.authorization_url)['state']}", "alice")
+
+
+async def test_an_option_that_was_changed_makes_a_new_url(store: SQLModelTokenStore) -> None:
+    """Whoever finds that a login page refuses `resource` need not wait until the URL that did not work has expired."""
+    before = await ask(make_authorizer(store, site(OLD)))
+    assert query(before.authorization_url)["resource"] == URL
+    after = await ask(make_authorizer(store, site(OLD), send_resource=False))
+    assert "resource" not in query(after.authorization_url)
+    assert after.auth_id != before.auth_id
+
+
+async def test_an_answer_for_an_issuer_of_before(store: SQLModelTokenStore) -> None:
+    """The server moves while a request is open: the old answer goes to the issuer that was asked, and to no other."""
+    sent: list[httpx2.Request] = []
+    token = {"access_token": "old", "token_type": "Bearer", "expires_in": 600}
+    asked = await ask(make_authorizer(store, site(OLD)))
+    moved = make_authorizer(store, site(NEW) | {f"{OLD}/token": token}, sent)
+    await moved.complete(f"{REDIRECT_URI}?code=c&state={query(asked.authorization_url)['state']}", "alice")
+    assert [str(request.url) for request in sent] == [f"{OLD}/token"]
+    grant = await store.load_grant(KEY)
+    assert grant is not None
+    assert grant.issuer == OLD
+
+
+async def test_options_reach_every_request(store: SQLModelTokenStore) -> None:
+    """Of discovery, registration, exchange, refresh and revocation, for the operator's headers; of both token requests, for the rest."""
+    documents = site(OLD) | {f"{OLD}/token": {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "expires_in": 0}}
+    documents[f"{OLD}/.well-known/oauth-authorization-server"]["revocation_endpoint"] = f"{OLD}/revoke"
+    documents[f"{OLD}/revoke"] = {}
+    sent: list[httpx2.Request] = []
+    options = {
+        "issuer": OLD,
+        "send_resource": False,
+        "authorization_parameters": {"audience": "https://api"},
+        "token_parameters": {"tenant": "7"},
+        "oauth_headers": {"X-Key": "gateway"},
+    }
+    authorizer = make_authorizer(store, documents, sent, **options)
+    asked = query((await ask(authorizer)).authorization_url)
+    assert asked["audience"] == "https://api"
+    await authorizer.complete(f"{REDIRECT_URI}?code=c&state={asked['state']}", "alice")
+    refreshed = await authorizer.acquire(KEY)
+    assert refreshed is not None
+    assert await authorizer.revoke(refreshed)
+    tokens = [parse_qsl(request.content.decode()) for request in sent if str(request.url) == f"{OLD}/token"]
+    assert [dict(form)["grant_type"] for form in tokens] == ["authorization_code", "refresh_token"]
+    assert all(("tenant", "7") in form and "resource" not in dict(form) for form in tokens)
+    assert len(sent) == 7, [str(request.url) for request in sent]
+    assert {request.headers.get("x-key") for request in sent} == {"gateway"}

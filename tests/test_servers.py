@@ -93,6 +93,76 @@ def test_a_secret_needs_its_client_and_its_issuer() -> None:
     assert MCPServer("http://localhost:8000/mcp", client_id="mine", client_secret=secret).issuer is None
 
 
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        (
+            "authorization_parameters",
+            "response_type client_id redirect_uri scope state code_challenge code_challenge_method resource request request_uri "
+            "response_mode State",
+        ),
+        (
+            "token_parameters",
+            "grant_type code code_verifier redirect_uri refresh_token resource client_id client_secret client_assertion Client_Secret",
+        ),
+    ],
+)
+def test_what_is_ours_to_set_is_refused(option: str, names: str) -> None:
+    """No option can replace state, PKCE, the redirect URI or what is redeemed; in whatever case, since some servers ignore it."""
+    for name in names.split():
+        assert f"must not hold {name}" in refusal(URL, **{option: {name: CANARY}})
+    assert getattr(MCPServer(URL, **{option: {"audience": "x"}}), option) == {"audience": "x"}
+
+
+def test_only_prompt_can_be_left_out() -> None:
+    """None would otherwise look like a value that was forgotten."""
+    assert MCPServer(URL, authorization_parameters={"prompt": None}).authorization_parameters == {"prompt": None}
+    assert "only `prompt`" in refusal(URL, authorization_parameters={"audience": None})
+
+
+METADATA = {
+    "issuer": "https://as.example.com",
+    "authorization_endpoint": "https://as.example.com/a",
+    "token_endpoint": "https://t.example/",
+}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"issuer": None},
+        {"issuer": "as.example.com"},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"token_endpoint": "http://as.example.com/t"},
+        {"token_endpoint": 7},
+        {"revocation_endpoint": "ftp://as.example.com/r"},
+    ],
+)
+def test_metadata_that_cannot_work(broken: dict[str, Any]) -> None:
+    """What is written obeys the rule for what is found."""
+    assert next(iter(broken)) in refusal(URL, authorization_server={**METADATA, **broken})
+
+
+def test_metadata_names_the_issuer() -> None:
+    """It is the only authorization server then, also for a secret."""
+    server = MCPServer(URL, authorization_server=METADATA, client_id="mine", client_secret=CANARY)
+    assert server.issuer == METADATA["issuer"]
+    assert server.configured_urls == (URL, *METADATA.values())
+    assert "issuer" in refusal(URL, authorization_server=METADATA, issuer="https://other.example.com")
+
+
+def test_clients_belong_to_their_issuers() -> None:
+    """Each to its own, compared exactly; one client has one place."""
+    clients = {"https://a.example": {"client_id": "a", "client_secret": CANARY}, "https://b.example": {"client_id": "b"}}
+    server = MCPServer(URL, clients=clients)
+    found = [server.client_at(issuer) for issuer in ("https://a.example", "https://b.example", "https://a.example/")]
+    assert [client and client.client_id for client in found] == ["a", "b", None]
+    assert CANARY not in repr(server)
+    assert "issuers" in refusal(URL, clients={"a.example": {"client_id": "a"}})
+    assert "client_id" in refusal(URL, clients=clients, client_id="c")
+    assert "clients" in refusal(URL, clients={"https://a.example": {"client_id": "a", "secret": CANARY}})
+
+
 def test_unknown_options_are_refused() -> None:
     """A mis-spelled option is not silently ignored; its value may be a secret."""
     message = refusal(URL, client_secrets=CANARY)

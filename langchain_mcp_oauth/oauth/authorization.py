@@ -22,7 +22,7 @@ from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.urls import MAX_AUTHORIZATION_URL_LENGTH, check_url
 from langchain_mcp_oauth.servers import MCPServer
 
-__all__ = ["Callback", "build_authorization_request", "check_issuer", "choose_scopes", "parse_callback"]
+__all__ = ["Callback", "build_authorization_request", "check_issuer", "choose_scopes", "is_as_configured", "parse_callback"]
 
 MAX_CALLBACK_LENGTH = 16_384
 """Characters."""
@@ -53,6 +53,7 @@ def build_authorization_request(
     *,
     key: GrantKey,
     reason: Reason,
+    server: MCPServer,
     discovery: Discovery,
     client: ClientRegistration,
     scopes: tuple[str, ...],
@@ -66,6 +67,7 @@ def build_authorization_request(
     Args:
         key: Whose authorization, for which server.
         reason: Why the person is asked.
+        server: `send_resource` and `authorization_parameters` are used.
         discovery: Where to ask, and for which resource.
         client: Who asks.
         scopes: As `choose_scopes` says. With `offline_access` the URL also has `prompt=consent` (OpenID Connect Core §11).
@@ -84,8 +86,9 @@ def build_authorization_request(
         "state": state,
         "code_challenge": create_s256_code_challenge(verifier),  # type: ignore[no-untyped-call]
         "code_challenge_method": "S256",
-        "resource": discovery.resource,
+        "resource": discovery.resource if server.send_resource else None,
         "prompt": "consent" if OFFLINE_ACCESS in scopes else None,
+        **server.authorization_parameters,
     }
     return AuthorizationRequest(
         auth_id=random(16),
@@ -105,6 +108,14 @@ def build_authorization_request(
         created_at=now,
         expires_at=now + lifetime,
     )
+
+
+def is_as_configured(request: AuthorizationRequest, server: MCPServer) -> bool:
+    """Whether an open request was made with these options; after they were changed, its URL is of no use to anybody."""
+    sent = dict(parse_qsl(urlsplit(request.authorization_url.get_secret_value()).query, keep_blank_values=True))
+    wanted = {"resource": request.resource if server.send_resource else None, **server.authorization_parameters}
+    same_scopes = server.scopes is None or union(server.scopes) == request.scopes
+    return same_scopes and all(sent.get(name) == value for name, value in wanted.items())
 
 
 def _authorization_url(discovery: Discovery, client_id: str, parameters: dict[str, str | None]) -> str:

@@ -2,6 +2,7 @@
 
 Every document is looked for in the order of the specification, and what it says is used to the letter or not at all:
 
+0. `MCPServer.authorization_server`, if it is configured, is all there is: nothing is looked for.
 1. Protected resource metadata: where the challenge says, at the server's path, at its root. It names the resource and its issuers.
 2. Authorization server metadata of one issuer: the configured one, else the first.
 
@@ -74,7 +75,7 @@ def discover(server: MCPServer, challenge: BearerChallenge | None) -> Flow[Disco
     """Find out who guards `server`. At most six requests, all GET; no redirect is followed.
 
     Args:
-        server: `url`, `issuer`, `assume_pkce` and `default_endpoints` are used.
+        server: `url`, `issuer`, `authorization_server`, `assume_pkce` and `default_endpoints` are used.
         challenge: What the server answered, if it did: its `resource_metadata` is looked at first. One on another origin than the
             server's is ignored with a warning: a proxy that publishes its inner address is common, and the two places on the server's
             own origin that are tried next are what RFC 9728 §3 calls authoritative anyway.
@@ -84,6 +85,8 @@ def discover(server: MCPServer, challenge: BearerChallenge | None) -> Flow[Disco
         UnsafeURLError: a document names a URL that is refused.
         ConnectionFailed: a server answered 429 or 5xx.
     """
+    if server.authorization_server is not None:
+        return _discovery(dict(server.authorization_server), server.url, (), server)
     resource, scopes, issuer = yield from _protected_resource(server, challenge)
     metadata = yield from (_issuer_metadata(issuer) if issuer else _own_origin_metadata(server))
     return _discovery(metadata, resource, scopes, server)

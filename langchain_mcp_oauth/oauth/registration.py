@@ -51,8 +51,8 @@ def choose_client(
     Raises:
         RegistrationError: the configured client is of another issuer (SEP-2352), or cannot authenticate there.
     """
-    if server.client_id:
-        return _preregistered(discovery, server, server.client_id, redirect_uri)
+    if server.client_id or server.clients:
+        return _preregistered(discovery, server, redirect_uri)
     if server.client_metadata_url and discovery.metadata_document_supported:
         return ClientRegistration(
             issuer=discovery.issuer, client_id=server.client_metadata_url, kind="metadata_document", redirect_uri=redirect_uri
@@ -103,19 +103,21 @@ def _code(document: dict[str, Any] | None) -> str | None:
     return error_code((document or {}).get("error"))
 
 
-def _preregistered(discovery: Discovery, server: MCPServer, client_id: str, redirect_uri: str) -> ClientRegistration:
-    if server.issuer is not None and server.issuer != discovery.issuer:
+def _preregistered(discovery: Discovery, server: MCPServer, redirect_uri: str) -> ClientRegistration:
+    client = server.client_at(discovery.issuer)
+    if client is None:
+        elsewhere = ", ".join(server.clients) or server.issuer
         raise RegistrationError(
-            f"`client_id` is registered at {server.issuer}, but the MCP server is guarded by {discovery.issuer}. "
-            "Configure a client of that authorization server, and its `issuer`."
+            f"The configured client is registered at {elsewhere}, but the MCP server is guarded by {discovery.issuer}. "
+            "Configure a client of that authorization server, and its `issuer`, or one for each of several in `clients`."
         )
-    method = server.client_auth_method or _default_method(discovery, has_secret=server.client_secret is not None)
-    if method in SECRET_METHODS and server.client_secret is None:
+    method = client.client_auth_method or _default_method(discovery, has_secret=client.client_secret is not None)
+    if method in SECRET_METHODS and client.client_secret is None:
         raise RegistrationError(f"`client_auth_method` is {method!r}, which needs a `client_secret`.")
     return ClientRegistration(
         issuer=discovery.issuer,
-        client_id=client_id,
-        client_secret=server.client_secret if method in SECRET_METHODS else None,
+        client_id=client.client_id,
+        client_secret=client.client_secret if method in SECRET_METHODS else None,
         auth_method=method,
         kind="preregistered",
         redirect_uri=redirect_uri,

@@ -6,6 +6,7 @@ Client authentication is Authlib's. Errors carry the OAuth error code and nothin
 from __future__ import annotations
 
 import math
+from base64 import urlsafe_b64decode
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 from urllib.parse import quote_plus, urlencode
@@ -13,6 +14,7 @@ from urllib.parse import quote_plus, urlencode
 import httpx2
 from authlib.oauth2.auth import ClientAuth
 from pydantic import SecretStr
+from pydantic_core import from_json
 
 from langchain_mcp_oauth.errors import ConfigurationError, TokenEndpointError
 from langchain_mcp_oauth.models import (
@@ -25,6 +27,7 @@ from langchain_mcp_oauth.models import (
 )
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
+from langchain_mcp_oauth.servers import MCPServer
 
 __all__ = ["exchange", "read_token_response", "refresh", "revoke"]
 
@@ -32,12 +35,13 @@ MAX_TOKEN_LENGTH = 16_384
 """Characters. Longer ones do not fit into a request's headers."""
 
 
-def exchange(request: AuthorizationRequest, code: SecretStr, now: datetime) -> Flow[TokenSet]:
+def exchange(request: AuthorizationRequest, code: SecretStr, server: MCPServer, now: datetime) -> Flow[TokenSet]:
     """Redeem a code (RFC 6749 §4.1.3), at the token endpoint recorded in the request. One POST; a code must not be sent twice.
 
     Args:
         request: Must hold the client's secret, if it has one; a configured secret is the caller's to put in.
         code: From a callback whose `state` and `iss` were checked.
+        server: `send_resource` and `token_parameters` are used.
         now: Aware UTC, when the tokens' lifetime starts.
 
     Raises:
@@ -50,19 +54,19 @@ def exchange(request: AuthorizationRequest, code: SecretStr, now: datetime) -> F
         "code": code.get_secret_value(),
         "redirect_uri": request.redirect_uri,
         "code_verifier": request.code_verifier.get_secret_value(),
-        "resource": request.resource,
     }
-    answer = yield from _ask(request.token_endpoint, form, request.client)
+    answer = yield from _ask(request.token_endpoint, form | _common(request.resource, server), request.client)
     return read_token_response(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
 
 
-def refresh(grant: Grant, now: datetime) -> Flow[TokenSet]:
+def refresh(grant: Grant, server: MCPServer, now: datetime) -> Flow[TokenSet]:
     """New tokens for a refresh token (RFC 6749 §6), from the endpoint that gave it. One POST; `scope` is left out: as granted.
 
     Where no new refresh token comes, the old one stays in the result.
 
     Args:
         grant: Must have a refresh token, and its client the secret if it needs one.
+        server: `send_resource` and `token_parameters` are used.
         now: Aware UTC, when the tokens' lifetime starts.
 
     Raises:
@@ -75,9 +79,8 @@ def refresh(grant: Grant, now: datetime) -> Flow[TokenSet]:
     form = {
         "grant_type": "refresh_token",
         "refresh_token": old.refresh_token.get_secret_value(),
-        "resource": grant.resource,
     }
-    answer = yield from _ask(grant.token_endpoint, form, grant.client)
+    answer = yield from _ask(grant.token_endpoint, form | _common(grant.resource, server), grant.client)
     return read_token_response(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
 
 
@@ -94,6 +97,11 @@ def revoke(grant: Grant) -> Flow[None]:
         if token and grant.revocation_endpoint:
             form = {"token": token.get_secret_value(), "token_type_hint": hint}
             yield _form_request(grant.revocation_endpoint, form, grant.client)
+
+
+def _common(resource: str, server: MCPServer) -> dict[str, str]:
+    """What both token requests have besides what they redeem (RFC 8707 §2.2)."""
+    return {**server.token_parameters, **({"resource": resource} if server.send_resource else {})}
 
 
 def _ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow[dict[str, Any]]:
@@ -151,7 +159,7 @@ def read_token_response(
         refresh_token=SecretStr(renewal) if renewal else refresh_token,
         scopes=parse_scopes(answer.get("scope")) or scopes,
         obtained_at=now,
-        expires_at=now + _lifetime(answer.get("expires_in")),
+        expires_at=now + _lifetime(answer.get("expires_in"), access, now),
     )
 
 
@@ -159,14 +167,33 @@ def _unusable(issuer: str, problem: str) -> TokenEndpointError:
     return TokenEndpointError(f"The token endpoint of {issuer} gave an answer that cannot be used: {problem}.")
 
 
-def _lifetime(seconds: object) -> timedelta:
-    """`expires_in`, a number or (as some send it) its digits, held between 0 and 30 days; an hour where it is neither."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
-        return DEFAULT_TOKEN_LIFETIME
-    try:
-        number = float(seconds)
-    except (ValueError, OverflowError):
-        return DEFAULT_TOKEN_LIFETIME
-    if math.isnan(number):
+def _lifetime(seconds: object, access_token: str, now: datetime) -> timedelta:
+    """`expires_in`, a number or (as some send it) its digits, held between 0 and 30 days; else what the token says; else an hour."""
+    number = _number(seconds)
+    if number is None and (expiry := _number(_jwt_expiry(access_token))) is not None:
+        number = expiry - now.timestamp()
+    if number is None:
         return DEFAULT_TOKEN_LIFETIME
     return timedelta(seconds=min(max(number, 0.0), MAX_TOKEN_LIFETIME.total_seconds()))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
+
+
+def _jwt_expiry(token: str) -> object:
+    """`exp` of a token that looks like a JWT (RFC 7519 §4.1.4), unverified: whoever sent it could have sent any `expires_in` as well."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = from_json(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return None
+    return claims.get("exp") if isinstance(claims, dict) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ async def make_toolkit(server: ProtectedServer, database: str) -> AsyncIterator[
     """A fresh toolkit on the shared database; all are closed at the end."""
     made: list[MCPOAuthToolkit] = []
 
-    def make(user_id: str | None = "alice", **options: Any) -> MCPOAuthToolkit:
+    def make(user_id: str | None = "alice", demo: Mapping[str, Any] | None = None, **options: Any) -> MCPOAuthToolkit:
         options = {
             "store": database,
             "encryption_key": KEY,
@@ -45,7 +45,7 @@ async def make_toolkit(server: ProtectedServer, database: str) -> AsyncIterator[
             "allowed_private_hosts": server.allowed_private_hosts,
             **options,
         }
-        made.append(MCPOAuthToolkit({"demo": server.url}, user_id=user_id, **options))
+        made.append(MCPOAuthToolkit({"demo": {"url": server.url, **(demo or {})}}, user_id=user_id, **options))
         return made[-1]
 
     yield make

@@ -23,6 +23,7 @@ from langchain_mcp_oauth.oauth.authorization import (
     build_authorization_request,
     check_issuer,
     choose_scopes,
+    is_as_configured,
     parse_callback,
 )
 from langchain_mcp_oauth.oauth.discovery import Discovery
@@ -36,10 +37,12 @@ def build(
     scopes: tuple[str, ...] = (),
     random: Callable[[int], str] = secrets.token_urlsafe,
     client: ClientRegistration = CLIENT,
+    **options: Any,
 ) -> AuthorizationRequest:
     return build_authorization_request(
         key=KEY,
         reason=Reason.STEP_UP,
+        server=MCPServer(URL, **options),
         discovery=discovery,
         client=client,
         scopes=scopes,
@@ -185,6 +188,40 @@ def test_a_url_is_at_most_16_kib() -> None:
 def test_prompt(scopes: tuple[str, ...], prompt: list[str]) -> None:
     """OpenID Connect Core §11: `offline_access` needs `prompt=consent`; nothing else does."""
     assert [value for name, value in parameters(build(scopes=scopes)) if name == "prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"resource": URL, "prompt": "consent"}),
+        ({"send_resource": False}, {"prompt": "consent"}),
+        ({"authorization_parameters": {"prompt": None}}, {"resource": URL}),
+        ({"authorization_parameters": {"prompt": "login consent"}}, {"resource": URL, "prompt": "login consent"}),
+        ({"authorization_parameters": {"audience": "https://api"}}, {"resource": URL, "prompt": "consent", "audience": "https://api"}),
+    ],
+)
+def test_parameters_of_the_operators_own(options: dict[str, Any], expected: dict[str, str]) -> None:
+    """They are added, or take the place of `prompt` alone; without `send_resource` there is no `resource`."""
+    names = {"resource", "prompt", "audience"}
+    assert {name: value for name, value in parameters(build(scopes=("offline_access",), **options)) if name in names} == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"send_resource": False}),
+        ({"send_resource": False}, {}),
+        ({}, {"authorization_parameters": {"audience": "https://api"}}),
+        ({}, {"authorization_parameters": {"prompt": None}}),
+        ({"authorization_parameters": {"audience": "https://api"}}, {"authorization_parameters": {"audience": "https://b"}}),
+        ({}, {"scopes": ["read"]}),
+    ],
+)
+def test_a_request_of_other_options_is_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Whoever has changed an option gets a new URL, not the one that did not work."""
+    request = build(scopes=("offline_access",), **before)
+    assert is_as_configured(request, MCPServer(URL, **before))
+    assert not is_as_configured(request, MCPServer(URL, **after))
 
 
 visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)

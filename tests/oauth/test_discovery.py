@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -231,6 +232,16 @@ def test_a_bad_issuer_is_refused(issuer: str) -> None:
 def test_the_configured_issuer_stands_in() -> None:
     """MCP authorization, sequence diagram: without protected resource metadata, pre-configured values; the resource is the URL."""
     assert found({RFC8414: metadata()}, issuer=ISSUER) == (FOUND, [AT_PATH, AT_ROOT, RFC8414])
+
+
+def test_metadata_may_be_configured() -> None:
+    """For authorization servers that publish none: nothing is asked, and what was written obeys the same rules."""
+    discovery, asked = found({}, authorization_server=metadata(token_endpoint=f"{ISSUER}/oauth/access_token"))
+    assert asked == []
+    assert discovery == replace(FOUND, token_endpoint=f"{ISSUER}/oauth/access_token")
+    silent = metadata(code_challenge_methods_supported=None)
+    assert "assume_pkce=True" in refusal({}, authorization_server=silent)
+    assert found({}, authorization_server=silent, assume_pkce=True)[0] == FOUND
 
 
 def test_a_server_of_2025_03_26_guards_itself() -> None:

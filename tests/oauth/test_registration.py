@@ -101,6 +101,17 @@ def test_a_configured_client_is_shown_to_no_other_issuer() -> None:
     assert CANARY not in chain(error.value)
 
 
+@pytest.mark.parametrize("issuer", [ISSUER, "https://new.example"])
+def test_a_client_for_each_issuer(issuer: str) -> None:
+    """The one that was registered there; where the resource has moved to an authorization server without one, that is said."""
+    clients = {ISSUER: {"client_id": "here", "client_secret": SECRET}, "https://new.example": {"client_id": "there"}}
+    chosen = choose(CLIENT, replace(DISCOVERY, issuer=issuer), clients=clients)
+    assert chosen is not None
+    assert (chosen.client_id, chosen.client_secret) == (("here", SECRET) if issuer == ISSUER else ("there", None))
+    with pytest.raises(RegistrationError, match=r"registered at https://as\.example\.com, https://new\.example, .* guarded by https://x"):
+        choose(CLIENT, replace(DISCOVERY, issuer="https://x.example"), clients=clients)
+
+
 def test_a_method_that_needs_a_secret() -> None:
     """Better said now than by the token endpoint after a person has logged in."""
     with pytest.raises(RegistrationError, match="client_secret_post"):

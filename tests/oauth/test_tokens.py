@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -20,19 +21,35 @@ from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, Tok
 from langchain_mcp_oauth.models import ClientRegistration, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.tokens import exchange, refresh, revoke
+from langchain_mcp_oauth.servers import MCPServer
 
-from .oauth_samples import CANARY, CLIENT, GRANT, ISSUER, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, TOKENS, URL, answer, chain, run
+from .oauth_samples import (
+    CANARY,
+    CLIENT,
+    GRANT,
+    ISSUER,
+    NOW,
+    REDIRECT_URI,
+    REQUEST,
+    SECRET_CLIENT,
+    SERVER,
+    TOKENS,
+    URL,
+    answer,
+    chain,
+    run,
+)
 
 CODE = SecretStr(f"code+/{CANARY}")
 GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_in": 600}
 
 
-def exchanging(client: ClientRegistration = CLIENT) -> Flow[TokenSet]:
-    return exchange(replace(REQUEST, client=client), CODE, NOW)
+def exchanging(client: ClientRegistration = CLIENT, server: MCPServer = SERVER) -> Flow[TokenSet]:
+    return exchange(replace(REQUEST, client=client), CODE, server, NOW)
 
 
-def refreshing(client: ClientRegistration = CLIENT) -> Flow[TokenSet]:
-    return refresh(replace(GRANT, client=client), NOW)
+def refreshing(client: ClientRegistration = CLIENT, server: MCPServer = SERVER) -> Flow[TokenSet]:
+    return refresh(replace(GRANT, client=client), server, NOW)
 
 
 def revoking(client: ClientRegistration = CLIENT) -> Flow[None]:
@@ -110,7 +127,7 @@ def test_no_revocation_endpoint_no_revocation() -> None:
 @pytest.mark.parametrize("endpoint", ["https://AS.example.com:443/token?tenant=1", f"{ISSUER}/a/token"])
 def test_the_endpoints_own_query_is_kept(endpoint: str) -> None:
     """RFC 6749 §3.2."""
-    assert next(exchange(replace(REQUEST, token_endpoint=endpoint), CODE, NOW)).url == httpx2.URL(endpoint)
+    assert next(exchange(replace(REQUEST, token_endpoint=endpoint), CODE, SERVER, NOW)).url == httpx2.URL(endpoint)
 
 
 @ALL
@@ -187,6 +204,14 @@ def test_a_new_refresh_token_takes_the_old_ones_place() -> None:
     assert tokens.obtained_at == NOW
 
 
+@BOTH
+def test_parameters_of_the_operators_own(start: Callable[..., Flow[TokenSet]]) -> None:
+    """`token_parameters` go along, and without `send_resource` there is no `resource` (Entra ID)."""
+    request = next(start(server=MCPServer(URL, send_resource=False, token_parameters={"audience": "https://api", "scope": "a b"})))
+    plain = form(next(start()))
+    assert form(request) == {**{name: plain[name] for name in plain if name != "resource"}, "audience": "https://api", "scope": "a b"}
+
+
 HOUR, MONTH = 3600, 30 * 24 * 3600
 
 
@@ -223,6 +248,37 @@ def test_expires_in(expires_in: object, seconds: float) -> None:
 def test_no_expires_in() -> None:
     """RFC 6749 §5.1 only recommends it: an hour then."""
     assert exchanged({"access_token": "new", "token_type": "Bearer"}).expires_at == NOW + timedelta(hours=1)
+
+
+def jwt(**claims: Any) -> str:
+    """Something that reads as a JWT; its signature is nobody's."""
+    return ".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "RS256"}, claims, "sig"))
+
+
+@pytest.mark.parametrize(
+    ("token", "seconds"),
+    [
+        (jwt(exp=NOW.timestamp() + 600), 600),
+        (jwt(exp=NOW.timestamp() - 600), 0),
+        (jwt(exp=NOW.timestamp() + 365 * 24 * HOUR), MONTH),
+        (jwt(), HOUR),
+        (jwt(exp="soon"), HOUR),
+        (jwt(exp=None), HOUR),
+        (jwt(exp=True), HOUR),
+        ("a.b.c", HOUR),
+        ("opaque", HOUR),
+        (".".join([jwt(exp=1), "x"]), HOUR),
+    ],
+)
+def test_an_expiry_that_only_the_token_tells(token: str, seconds: float) -> None:
+    """Without `expires_in` a JWT's `exp` (RFC 7519 §4.1.4) is read, unverified; an hour where there is none; never "no expiry"."""
+    tokens = exchanged({"access_token": token, "token_type": "Bearer"})
+    assert tokens.expires_at == NOW + timedelta(seconds=seconds)
+
+
+def test_expires_in_outranks_the_token() -> None:
+    """RFC 6749 §5.1 is the answer's own word."""
+    assert exchanged({**GOOD, "access_token": jwt(exp=NOW.timestamp() + 9)}).expires_at == NOW + timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(
