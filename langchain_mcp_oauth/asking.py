@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
-from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, CallbackError
-from langchain_mcp_oauth.interrupts import NO_ANSWER, Run, current_run, is_interrupt, read_answer, take_answer
+from langchain_mcp_oauth.errors import AuthorizationDenied, CallbackError, ConfigurationError, PersonRequired
+from langchain_mcp_oauth.interrupts import NO_ANSWER, GivenCredentials, Run, current_run, is_interrupt, read_answer, take_answer
 from langchain_mcp_oauth.store.contract import TokenStore
 
 __all__ = ["Asking", "Conversation", "adrive", "drive_sync"]
@@ -37,21 +38,23 @@ class Asking:
     Attributes:
         on_auth_required: Called in the call's own frame; returns to look again (or an awaitable of that), or raises to stop.
         complete: Redeems a callback URL that came back as the answer of an earlier run of the same task.
+        save: Keeps the credentials that came back so.
     """
 
     store: TokenStore
-    on_auth_required: Callable[[AuthRequired], Awaitable[None] | None]
+    on_auth_required: Callable[[PersonRequired], Awaitable[None] | None]
     complete: Callable[[str], Awaitable[object]]
     stage: Literal["list_tools", "call_tool"]
     tool_name: str | None = None
     tool_call_id: str | None = None
     limit: int = LIMIT
+    save: Callable[[GivenCredentials], Awaitable[object]] | None = None
 
     def converse(self, attempt: Callable[[], Awaitable[T]]) -> Conversation[T]:
         """Make the attempt until it needs nobody; return its result.
 
         Raises:
-            AuthRequired, GraphInterrupt, …: whatever `on_auth_required` raises.
+            AuthRequired, CredentialsRequired, GraphInterrupt, …: whatever `on_auth_required` raises.
             AuthorizationDenied: the person refused, or was asked `limit` times in vain.
         """
         run = current_run()
@@ -59,7 +62,7 @@ class Asking:
         while True:
             try:
                 return cast("T", (yield attempt()))
-            except AuthRequired as event:
+            except PersonRequired as event:
                 needed = event
             if asked >= self.limit:
                 raise AuthorizationDenied(f"{needed.server!r} was to be authorized {asked} times and still is not. Ask again later.")
@@ -67,7 +70,7 @@ class Asking:
             self._describe(needed, asked)
             yield from self._ask(needed, _place(run, asked))
 
-    def _ask(self, needed: AuthRequired, place: tuple[str, ...] | None) -> Conversation[None]:
+    def _ask(self, needed: PersonRequired, place: tuple[str, ...] | None) -> Conversation[None]:
         """Ask. If that stops the run, its place among the task's questions is stored first, for `_take_earlier_answers`."""
         try:
             outcome = self.on_auth_required(needed)
@@ -88,19 +91,30 @@ class Asking:
             if answer is NO_ANSWER:  # a sibling in the same task asked as well, and one answer came for all
                 break
             asked += 1
-            callback_url = read_answer(answer)
-            if callback_url is not None:
-                yield self._redeem(callback_url)
+            yield self._use(read_answer(answer), place)
         return asked
 
-    async def _redeem(self, callback_url: str) -> None:
-        """An answer is seen again in every later run of the task; that it was used then is no news, the store decides what is true."""
-        try:
-            await self.complete(callback_url)
-        except CallbackError:
-            return
+    async def _use(self, brought: str | GivenCredentials | None, place: tuple[str, ...]) -> None:
+        """An answer is seen again in every later run of the task. That a URL was used then is no news; that values were is looked up, since
+        newer ones may have come meanwhile."""
+        if isinstance(brought, str):
+            await self._redeem(brought)
+        elif brought is not None and self.save is not None:
+            used = await self.store.count(("used", *place), now=datetime.now(UTC), window=REMEMBERED)
+            if used == 1:
+                await self._keep(brought, self.save)
 
-    def _describe(self, needed: AuthRequired, attempt: int) -> None:
+    async def _redeem(self, callback_url: str) -> None:
+        """That it was used before is no news: the store decides what is true."""
+        with suppress(CallbackError):
+            await self.complete(callback_url)
+
+    async def _keep(self, given: GivenCredentials, save: Callable[[GivenCredentials], Awaitable[object]]) -> None:
+        """Values that cannot be kept are no values: the person is asked again, the usual number of times."""
+        with suppress(ConfigurationError):
+            await save(given)
+
+    def _describe(self, needed: PersonRequired, attempt: int) -> None:
         needed.attempt = attempt
         needed.stage, needed.tool_name, needed.tool_call_id = self.stage, self.tool_name, self.tool_call_id
 

@@ -4,7 +4,9 @@
     ├── ConfigurationError            what the application wrote cannot work
     │   ├── UnknownServerError        no server of that name in the toolkit
     │   └── UserRequiredError         nobody said whose account to use
-    ├── AuthRequired                  a person has to open a URL; nothing is wrong
+    ├── PersonRequired                a person has to do something first; nothing is wrong
+    │   ├── AuthRequired              open a URL
+    │   └── CredentialsRequired       give values that only they have, such as an API key
     ├── AuthorizationError            an authorization did not come about
     │   ├── DiscoveryError            who guards the server could not be established
     │   ├── RegistrationError         the authorization server would not know us
@@ -47,9 +49,11 @@ __all__ = [
     "CallbackError",
     "ConfigurationError",
     "ConnectionFailed",
+    "CredentialsRequired",
     "DiscoveryError",
     "IssuerMismatchError",
     "MCPOAuthError",
+    "PersonRequired",
     "ProtocolError",
     "RegistrationError",
     "RequestExpiredError",
@@ -109,7 +113,36 @@ class UserRequiredError(ConfigurationError):
     code = "user_required"
 
 
-class AuthRequired(MCPOAuthError):
+class PersonRequired(MCPOAuthError):
+    """A call cannot go on before a person has done something. Nothing is wrong and nothing is held open; never raised itself.
+
+    Attributes:
+        server: The toolkit's name for the MCP server.
+        attempt: How often this call has asked, from 1.
+        stage: What the call was about to do: `list_tools`, `call_tool`, …
+        tool_name: The tool, where there is one.
+        tool_call_id: The model's id of the call, where there is one.
+    """
+
+    code = "person_required"
+
+    def __init__(self, message: str, *, server: str, attempt: int, stage: str, tool_name: str | None, tool_call_id: str | None) -> None:
+        super().__init__(message)
+        self.server = server
+        self.attempt = attempt
+        self.stage = stage
+        self.tool_name = tool_name
+        self.tool_call_id = tool_call_id
+
+    def payload(self) -> dict[str, Any]:
+        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret). See the documentation."""
+        raise NotImplementedError
+
+    def _place(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("stage", "tool_name", "tool_call_id", "attempt")}
+
+
+class AuthRequired(PersonRequired):
     """A person has to open `authorization_url` before the call can go on. Nothing is wrong and nothing is held open.
 
     Raised twice for the same need it names the same open request: same `auth_id`, same URL, until `expires_at`. The URL carries the
@@ -124,8 +157,7 @@ class AuthRequired(MCPOAuthError):
         reason: `login`, `expired`, `step_up`, `client_rejected` or `issuer_changed`.
         auth_id: Public handle of the open request; not the OAuth `state`.
         expires_at: Aware UTC; a later answer is refused and a new URL is needed.
-        attempt: How often this call has asked, from 1.
-        stage: `list_tools` or `call_tool`.
+        attempt, stage, tool_name, tool_call_id: As for `PersonRequired`.
     """
 
     code = "auth_required"
@@ -147,23 +179,23 @@ class AuthRequired(MCPOAuthError):
         tool_call_id: str | None = None,
         complete: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
+        super().__init__(
+            f"{server!r} needs a person to authorize at {issuer} ({_REASONS.get(reason, reason)}). "
+            "Open this error's `authorization_url`, then make the call again.",
+            server=server,
+            attempt=attempt,
+            stage=stage,
+            tool_name=tool_name,
+            tool_call_id=tool_call_id,
+        )
         self.authorization_url = authorization_url
-        self.server = server
         self.resource = resource
         self.issuer = issuer
         self.scopes = scopes
         self.reason = reason
         self.auth_id = auth_id
         self.expires_at = expires_at
-        self.attempt = attempt
-        self.stage = stage
-        self.tool_name = tool_name
-        self.tool_call_id = tool_call_id
         self._complete = complete
-        super().__init__(
-            f"{server!r} needs a person to authorize at {issuer} ({_REASONS.get(reason, reason)}). "
-            "Open this error's `authorization_url`, then make the call again."
-        )
 
     async def complete(self, callback_url: str) -> None:
         """Redeem the URL that the browser came back to, for the user of this call: what a notebook does with a pasted URL.
@@ -188,12 +220,9 @@ class AuthRequired(MCPOAuthError):
             "issuer": self.issuer,
             "scopes": list(self.scopes),
             "reason": self.reason,
-            "stage": self.stage,
-            "tool_name": self.tool_name,
-            "tool_call_id": self.tool_call_id,
             "auth_id": self.auth_id,
-            "attempt": self.attempt,
             "expires_at": int(self.expires_at.timestamp()),
+            **self._place(),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -213,6 +242,84 @@ _REASONS = {
 
 def _restore_auth_required(fields: dict[str, Any]) -> AuthRequired:
     return AuthRequired(**fields)
+
+
+class CredentialsRequired(PersonRequired):
+    """A person has to give values that only they have, such as an API key, before the call can go on.
+
+    Best answered by the application, with `await toolkit.save_credentials(server, {name: value}, user_id=...)`, and the run resumed: a
+    value that comes with the resume command itself is written into the checkpoint by LangGraph.
+
+    Attributes:
+        names: What is missing, in the order of the configuration.
+        descriptions: What the operator tells the person about each (`variables`); empty text where nothing.
+        reason: `missing`, or `rejected`: the server refused the values there are.
+        attempt, server, stage, tool_name, tool_call_id: As for `PersonRequired`.
+    """
+
+    code = "credentials_required"
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        names: tuple[str, ...],
+        descriptions: tuple[str, ...],
+        reason: str,
+        attempt: int = 1,
+        stage: str = "call_tool",
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
+        save: Callable[[Mapping[str, str]], Awaitable[object]] | None = None,
+    ) -> None:
+        why = "are not known yet" if reason == "missing" else "were refused"
+        super().__init__(
+            f"{server!r} needs values of this user's own that {why}: {', '.join(names)}. "
+            "Keep them with toolkit.save_credentials(...), then make the call again.",
+            server=server,
+            attempt=attempt,
+            stage=stage,
+            tool_name=tool_name,
+            tool_call_id=tool_call_id,
+        )
+        self.names = names
+        self.descriptions = descriptions
+        self.reason = reason
+        self._save = save
+
+    async def save(self, values: Mapping[str, str]) -> None:
+        """Keep these values, for the user of this call.
+
+        Raises:
+            ConfigurationError: a value that cannot be sent, or of a name that is not asked for; or this event was made without a toolkit,
+                e.g. unpickled: use `MCPOAuthToolkit.save_credentials`.
+            StoreError.
+        """
+        if self._save is None:
+            raise ConfigurationError("This CredentialsRequired has lost its toolkit; call save_credentials() on one.")
+        await self._save(values)
+
+    def payload(self) -> dict[str, Any]:
+        """The interrupt's value, as for `AuthRequired`; it is answered with `{"credentials": {name: value}}`, or as the class says."""
+        wanted = (f"{name} ({text})" if text else name for name, text in zip(self.names, self.descriptions, strict=True))
+        return {
+            "type": "mcp_credentials_required",
+            "version": 1,
+            "message": f"Give what {self.server!r} needs from you, then continue: {'; '.join(wanted)}.",
+            "server": self.server,
+            "names": list(self.names),
+            "descriptions": list(self.descriptions),
+            "reason": self.reason,
+            **self._place(),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = ("server", "names", "descriptions", "reason", "attempt", "stage", "tool_name", "tool_call_id")
+        return _restore_credentials_required, ({name: getattr(self, name) for name in fields},)
+
+
+def _restore_credentials_required(fields: dict[str, Any]) -> CredentialsRequired:
+    return CredentialsRequired(**fields)
 
 
 class AuthorizationError(MCPOAuthError):
@@ -250,7 +357,8 @@ class AuthorizationDenied(AuthorizationError):
 
 
 class TokenRejectedError(AuthorizationError):
-    """The MCP server refuses a token fresh from its own authorization server; another login would not help."""
+    """The MCP server refuses what it was shown: a token fresh from its own authorization server, or the operator's own credentials.
+    Asking a person would not help."""
 
     code = "token_rejected"
 

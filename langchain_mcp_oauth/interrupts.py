@@ -1,4 +1,4 @@
-"""The LangGraph edge: `AuthRequired` becomes an `interrupt()`, and answers come back. The only module that imports `langgraph`.
+"""The LangGraph edge: `PersonRequired` becomes an `interrupt()`, and answers come back. The only module that imports `langgraph`.
 
 LangGraph matches answers to interrupts by their order within a task and runs the task again from its start. The answer to one of our
 interrupts must therefore be taken in its place also when, on the second run, the token is there and nobody has to be asked any more;
@@ -8,18 +8,26 @@ else it would be taken for the answer to the task's next question. `asking.conve
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, UserRequiredError
+from langchain_mcp_oauth.errors import (
+    AuthorizationDenied,
+    AuthRequired,
+    ConfigurationError,
+    CredentialsRequired,
+    PersonRequired,
+    UserRequiredError,
+)
 
 if TYPE_CHECKING:
     from langgraph.types import Command
 
 __all__ = [
+    "GivenCredentials",
     "Run",
     "auth_interrupts",
     "current_run",
@@ -32,8 +40,8 @@ __all__ = [
     "user_of_run",
 ]
 
-AUTH_REQUIRED = "mcp_auth_required"
-"""The `type` of our payload."""
+OURS = frozenset({"mcp_auth_required", "mcp_credentials_required"})
+"""The `type` of our payloads."""
 
 NO_ANSWER = object()
 
@@ -48,6 +56,14 @@ class Run:
     """Whether this run was resumed with answers; false spares a look into the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class GivenCredentials:
+    """An answer that brings values of the person's own. `server` is the toolkit's name for whom they are, where the answer says so."""
+
+    values: Mapping[str, str] = field(repr=False)
+    server: str | None = None
+
+
 def current_run() -> Run | None:
     """The task of the running graph, or None outside of one (also inside a tool that a plain program calls)."""
     runtime = _runtime()
@@ -56,12 +72,12 @@ def current_run() -> Run | None:
     return Run(runtime.execution_info.thread_id, runtime.execution_info.task_id, _may_have_answers())
 
 
-def interrupt_run(needed: AuthRequired) -> Awaitable[None] | None:
+def interrupt_run(needed: PersonRequired) -> Awaitable[None] | None:
     """Stop the graph's run until somebody resumes it; outside a graph, raise `needed`. The default of `on_auth_required`.
 
     Raises:
         GraphInterrupt: to LangGraph, with `needed.payload()`.
-        AuthRequired: outside a graph.
+        AuthRequired, CredentialsRequired: outside a graph.
         AuthorizationDenied: the run was resumed with a refusal.
     """
     if current_run() is None:
@@ -71,7 +87,7 @@ def interrupt_run(needed: AuthRequired) -> Awaitable[None] | None:
     return _follow(needed, interrupt(needed.payload()))
 
 
-def raise_auth_required(needed: AuthRequired) -> None:
+def raise_auth_required(needed: PersonRequired) -> None:
     """Raise `needed` also inside a graph, for an application that catches it itself."""
     raise needed
 
@@ -95,7 +111,8 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def auth_interrupts(source: object) -> list[dict[str, Any]]:
-    """The payloads of all open authorization interrupts, in order.
+    """The payloads of all open interrupts of this library, in order: `type` is `mcp_auth_required`, or `mcp_credentials_required` where a
+    server is configured to need values of the user's own.
 
     Args:
         source: What `invoke`/`ainvoke` returned (v1 dict or v2 output), a state snapshot, a `__interrupt__` tuple, one `Interrupt`, or a
@@ -105,12 +122,12 @@ def auth_interrupts(source: object) -> list[dict[str, Any]]:
 
 
 def resume_command(source: object, value: Any = None) -> Command[Any]:
-    """The command that answers every open authorization interrupt in `source`, of however many parallel tool calls, at once.
+    """The command that answers every open interrupt of this library in `source`, of however many parallel tool calls, at once.
 
     Args:
         source: As for `auth_interrupts`.
         value: The answer to each; by default `{"status": "authorized"}`. It carries no authority: the run goes on if, and only if, the
-            login is stored by then. `{"status": "cancelled"}` gives the model a failed tool message instead.
+            login (or the values asked for) is stored by then. `{"status": "cancelled"}` gives the model a failed tool message instead.
 
     Raises:
         ConfigurationError: there is no open authorization interrupt in `source`.
@@ -120,18 +137,18 @@ def resume_command(source: object, value: Any = None) -> Command[Any]:
     answer = {"status": "authorized"} if value is None else value
     answers = {interrupt_id: answer for interrupt_id, _ in _auth_values(source)}
     if not answers:
-        raise ConfigurationError("There is no open mcp_auth_required interrupt in this result or state; nothing to resume.")
+        raise ConfigurationError("There is no open interrupt of this library in this result or state; nothing to resume.")
     return Command(resume=answers)
 
 
 def is_auth_interrupt(value: object) -> bool:
     """Whether an interrupt, or its value, is one of ours."""
     value = getattr(value, "value", value)
-    return isinstance(value, Mapping) and value.get("type") == AUTH_REQUIRED
+    return isinstance(value, Mapping) and value.get("type") in OURS
 
 
-def read_answer(answer: object) -> str | None:
-    """The callback URL that an answer brings, if it brings one; None means: look whether the login is there.
+def read_answer(answer: object) -> str | GivenCredentials | None:
+    """The callback URL or the credentials that an answer brings, if it brings any; None means: look whether what was needed is there.
 
     Raises:
         AuthorizationDenied: the answer is a refusal, in the words of this library, of MCP elicitation or of the human-in-the-loop shapes.
@@ -140,6 +157,9 @@ def read_answer(answer: object) -> str | None:
         raise AuthorizationDenied("The person chose not to authorize. Go on without this tool, or ask them again.")
     if isinstance(answer, Mapping) and isinstance(answer.get("callback_url"), str):
         return str(answer["callback_url"])
+    if isinstance(answer, Mapping) and isinstance(answer.get("credentials"), Mapping):
+        server = answer.get("server")
+        return GivenCredentials(answer["credentials"], server if isinstance(server, str) else None)
     if isinstance(answer, str) and {"state"} < set(parse_qs(urlsplit(answer.strip()).query)):
         return answer.strip()
     return None
@@ -201,9 +221,13 @@ def _may_have_answers() -> bool:
         return True
 
 
-def _follow(needed: AuthRequired, answer: object) -> Awaitable[None] | None:
-    callback_url = read_answer(answer)
-    return needed.complete(callback_url) if callback_url is not None else None
+def _follow(needed: PersonRequired, answer: object) -> Awaitable[None] | None:
+    brought = read_answer(answer)
+    if isinstance(needed, AuthRequired) and isinstance(brought, str):
+        return needed.complete(brought)
+    if isinstance(needed, CredentialsRequired) and isinstance(brought, GivenCredentials):
+        return needed.save(brought.values)
+    return None
 
 
 DECLINED = frozenset({"cancelled", "canceled", "cancel", "decline", "declined", "reject", "rejected", "ignore"})

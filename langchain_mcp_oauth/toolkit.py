@@ -17,7 +17,7 @@ from pydantic import ConfigDict, PrivateAttr
 from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools
-from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, MCPOAuthError, ServersFailed, UserRequiredError
+from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, MCPOAuthError, PersonRequired, ServersFailed, UserRequiredError
 from langchain_mcp_oauth.interrupts import interrupt_run, user_of_run
 from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
@@ -31,7 +31,7 @@ __all__ = ["MCPOAuthToolkit"]
 
 logger = logging.getLogger(__name__)
 
-OnAuthRequired: TypeAlias = Callable[[AuthRequired], Awaitable[None] | None]
+OnAuthRequired: TypeAlias = Callable[[PersonRequired], Awaitable[None] | None]
 EncryptionKey: TypeAlias = str | Sequence[str] | Callable[[], str | Sequence[str]]
 
 
@@ -168,14 +168,14 @@ class MCPOAuthToolkit(BaseToolkit):
         ]
 
     async def _list_missing(self, user_id: str, listed: dict[str, ListedTools]) -> None:
-        """List the servers that are not in `listed` yet; raise the first `AuthRequired` when all others have had their turn."""
+        """List the servers that are not in `listed` yet; raise the first `PersonRequired` when all others have had their turn."""
         names = [name for name in self.servers if name not in listed]
         outcomes = await asyncio.gather(*(self._service.list_tools(user_id, name) for name in names), return_exceptions=True)
         listed.update({name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, ListedTools)})
         failures = {name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, BaseException)}
-        self._judge({name: error for name, error in failures.items() if not isinstance(error, AuthRequired)})
+        self._judge({name: error for name, error in failures.items() if not isinstance(error, PersonRequired)})
         for error in failures.values():
-            if isinstance(error, AuthRequired):
+            if isinstance(error, PersonRequired):
                 raise error
 
     def _judge(self, failures: dict[str, BaseException]) -> None:

@@ -15,8 +15,9 @@ from langgraph.types import Command, interrupt
 
 from langchain_mcp_oauth import interrupts
 from langchain_mcp_oauth.asking import Asking, adrive, drive_sync
-from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, UserRequiredError
+from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, CredentialsRequired, UserRequiredError
 from langchain_mcp_oauth.interrupts import (
+    GivenCredentials,
     auth_interrupts,
     interrupt_run,
     is_auth_interrupt,
@@ -395,3 +396,62 @@ def test_a_run_cannot_name_another_than_was_authenticated(
         return
     with pytest.raises(UserRequiredError):
         user_of_run({"configurable": configurable})
+
+
+def needs_key(**options: Any) -> CredentialsRequired:
+    return CredentialsRequired(server="demo", names=("KEY", "REGION"), descriptions=("from your settings", ""), reason="missing", **options)
+
+
+def test_credentials_are_asked_for_by_the_same_mechanism() -> None:
+    """One flat payload that names the server and what is missing; it is found and answered like that of a login."""
+    payload = needs_key().payload()
+    assert payload["type"] == "mcp_credentials_required"
+    assert (payload["server"], payload["names"], payload["descriptions"]) == ("demo", ["KEY", "REGION"], ["from your settings", ""])
+    assert {type(value) for value in payload.values()} <= {str, int, list, type(None)}
+    assert "KEY (from your settings); REGION" in payload["message"]
+    assert is_auth_interrupt(payload)
+    assert auth_interrupts({"value": payload, "id": "1"}) == [payload]
+
+
+@pytest.mark.parametrize(
+    ("answer", "server"), [({"credentials": {"KEY": "k"}}, None), ({"credentials": {"KEY": "k"}, "server": "other"}, "other")]
+)
+def test_an_answer_may_bring_credentials(answer: object, server: str | None) -> None:
+    """And say whose they are, where several servers were asked for."""
+    assert read_answer(answer) == GivenCredentials({"KEY": "k"}, server)
+    assert "'k'" not in repr(read_answer(answer))
+
+
+async def test_credentials_in_an_answer_are_kept_once(store: SQLModelTokenStore) -> None:
+    """The task runs again for its next question and sees the answer again, but newer values may have come meanwhile. What cannot be kept
+    is asked for again."""
+    kept: list[GivenCredentials] = []
+
+    async def attempt() -> str:
+        if not kept:
+            raise needs_key()
+        return "done"
+
+    async def save(given: GivenCredentials) -> None:
+        if given.values["KEY"] == "bad\n":
+            raise ConfigurationError("no such key")
+        kept.append(given)
+
+    asking = Asking(store, interrupt_run, nothing, "call_tool", save=save)
+
+    async def node(state: State) -> State:
+        done = await adrive(asking.converse(attempt))
+        return {"out": [done, interrupt("sure?")]}
+
+    graph = graph_of(node)
+    stopped = await graph.ainvoke({}, CONFIG)
+    stopped = await graph.ainvoke(resume_command(stopped, {"credentials": {"KEY": "bad\n"}}), CONFIG)
+    assert [payload["attempt"] for payload in auth_interrupts(stopped)] == [2]
+    stopped = await graph.ainvoke(resume_command(stopped, {"credentials": {"KEY": "good"}}), CONFIG)
+    assert stopped["__interrupt__"][0].value == "sure?"
+    result = await graph.ainvoke(Command(resume="yes"), CONFIG)
+    assert result["out"] == ["done", "yes"]
+    assert kept == [GivenCredentials({"KEY": "good"})]
+
+
+async def nothing(callback_url: str) -> None: ...

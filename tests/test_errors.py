@@ -8,6 +8,7 @@ import pytest
 
 from langchain_mcp_oauth import (
     ConnectionFailed,
+    CredentialsRequired,
     MCPOAuthError,
     ServersFailed,
     TokenEndpointError,
@@ -24,6 +25,7 @@ from langchain_mcp_oauth import (
         ServersFailed({"a": ConnectionFailed("The server is down.", retry_after=7.0), "b": UnsafeURLError("Refused.")}),
         UnknownServerError("c", ["b", "a"]),
         ToolsChanged("c", {"a": "0" * 64}),
+        CredentialsRequired(server="a", names=("KEY", "REGION"), descriptions=("from your settings", ""), reason="missing", attempt=2),
         TokenEndpointError("The code was refused.", oauth_error="invalid_grant"),
     ],
     ids=lambda error: type(error).__name__,

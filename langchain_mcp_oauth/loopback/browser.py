@@ -17,6 +17,7 @@ from langchain_mcp_oauth.errors import (
     CallbackError,
     ConfigurationError,
     MCPOAuthError,
+    PersonRequired,
     RequestExpiredError,
 )
 from langchain_mcp_oauth.loopback.listener import Listener, bind
@@ -83,16 +84,19 @@ class LoopbackBrowser:
         self._show = show
         self._waiting: dict[asyncio.AbstractEventLoop, _Waiting] = {}
 
-    async def __call__(self, auth_required: AuthRequired) -> None:
+    async def __call__(self, auth_required: PersonRequired) -> None:
         """Return when the authorization is complete.
 
         Raises:
             AuthRequired: this one, if nobody answered in time.
+            CredentialsRequired: this one; a browser is no place to type them.
             AuthorizationDenied, TokenEndpointError, RequestExpiredError, StoreError: what the answer came to.
             ConnectionFailed, StoreUnavailable: it was so when the person last tried; they did not try again in time.
             ConfigurationError: the port is taken, or the login leads back to another address.
             UnsafeURLError: what is to be opened is not a plain web address.
         """
+        if not isinstance(auth_required, AuthRequired):
+            raise auth_required
         state = self._state(auth_required.authorization_url)
         loop = asyncio.get_running_loop()
         here = self._waiting.get(loop) or self._waiting.setdefault(loop, self._listen())
