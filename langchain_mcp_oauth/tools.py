@@ -1,7 +1,5 @@
 """One MCP tool as a LangChain tool. It holds neither a token nor a session: both are looked up when it is called, for the calling user."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -92,7 +90,8 @@ class MCPTool(BaseTool):
     def _run(self, arguments: Arguments, /, *, config: RunnableConfig) -> tuple[list[ToolContent], MCPToolArtifact]:
         return drive_sync(self._converse(arguments, config), self._caller.run_sync)
 
-    async def _arun(self, arguments: Arguments, /, *, config: RunnableConfig) -> tuple[list[ToolContent], MCPToolArtifact]:
+    async def _arun(self, arguments: Arguments, /, *, config: RunnableConfig) -> Any:
+        # langchain-core evaluates these annotations in every call: plain classes, not text (no `annotations` from the future above).
         return await adrive(self._converse(arguments, config))
 
     def _converse(self, arguments: Arguments, config: RunnableConfig) -> Conversation[tuple[list[ToolContent], MCPToolArtifact]]:

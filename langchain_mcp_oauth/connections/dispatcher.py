@@ -113,10 +113,12 @@ class HttpDispatcher:
         """
         opts = opts or {}
         try:
-            with anyio.fail_after(opts.get("timeout")):
+            if "timeout" not in opts:  # `Connection` has a deadline for the whole operation
+                return await self._perform(method, params, opts)
+            with anyio.fail_after(opts["timeout"]):
                 return await self._perform(method, params, opts)
         except TimeoutError:
-            raise MCPError(REQUEST_TIMEOUT, f"No answer to {method} within {opts.get('timeout')} s.") from None
+            raise MCPError(REQUEST_TIMEOUT, f"No answer to {method} within {opts['timeout']} s.") from None
         except httpx2.TransportError as error:
             raise connection_failed(self._endpoint.place, error) from None
 

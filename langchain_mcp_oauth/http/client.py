@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from functools import cache
+from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 
@@ -37,8 +37,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
 
     def __init__(self, *, allowed_hosts: frozenset[str], resolver: Resolver, ssl_context: ssl.SSLContext) -> None:
         super().__init__(verify=ssl_context, trust_env=False)
-        self._allowed_hosts = frozenset(entry.lower() for entry in allowed_hosts)
-        backend = GuardedBackend(self._allowed_hosts, resolver)
+        allowed_hosts = frozenset(entry.lower() for entry in allowed_hosts)
+        backend = GuardedBackend(allowed_hosts, resolver)
+
+        @lru_cache(maxsize=1_000)  # the answer to one target never changes; a refusal is an exception and not kept
+        def check_target(scheme: str, host: str, port: int | None) -> None:
+            check_scheme(scheme, host, port or DEFAULT_PORTS.get(scheme, 0), allowed_hosts)
+
+        self._check_target = check_target
 
         def connect(origin: httpcore2.Origin) -> httpcore2.AsyncHTTPConnection:
             return httpcore2.AsyncHTTPConnection(origin, ssl_context, keepalive_expiry=KEEP_ALIVE, network_backend=backend)
@@ -49,7 +55,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; no redirect is followed."""
         url = request.url
-        check_scheme(url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme, 0), self._allowed_hosts)
+        self._check_target(url.scheme, url.host, url.port)
         if url.userinfo:
             raise UnsafeURLError(f"A URL of {url.host} is not contacted: it holds a user or password.")
         request.headers["Accept-Encoding"] = "identity"

@@ -7,6 +7,7 @@ checks the certificate against the *name*: URLs are never rewritten to addresses
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -186,6 +187,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         self._unsent = b""
+        self._socket = stream.get_extra_info("socket")
+        self._readable = select.poll() if self._socket is not None and hasattr(select, "poll") else None
+        if self._readable is not None:
+            self._readable.register(self._socket.fileno(), select.POLLIN)
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -216,7 +221,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        """Whether the server has hung up (`is_readable`) is asked before each request, so its answer is prepared: one system call."""
+        if info != "is_readable" or self._readable is None:
+            return self._stream.get_extra_info(info)
+        return self._socket.fileno() < 0 or bool(self._readable.poll(0))
 
 
 async def _checked_peer(stream: httpcore2.AsyncNetworkStream, address: Address) -> httpcore2.AsyncNetworkStream:

@@ -58,8 +58,8 @@ class ConnectionPool:
         await self._take_turn(key)
         connection: Connection | None = None
         try:
-            await self._close_oldest_if_stale()
             connection = await self._reuse(key) or await self._open_new(origin)
+            await self._close_oldest_if_stale()
             response = await connection.handle_async_request(request)
         except BaseException:
             if connection is not None and not connection.is_available():
