@@ -268,5 +268,7 @@ def _already_used(request: AuthorizationRequest) -> RequestUsedError:
 
 def _completed(request: AuthorizationRequest, grant: Grant) -> CompletedAuthorization:
     granted = grant.tokens.scopes
-    missing = tuple(scope for scope in request.scopes if scope not in granted)
+    # A refresh token is what `offline_access` asks for; servers need not list it among the scopes of the access token (SEP-2207).
+    given = {*granted, "offline_access"} if grant.tokens.refresh_token else set(granted)
+    missing = tuple(scope for scope in request.scopes if scope not in given)
     return CompletedAuthorization(request.key.server, granted, missing)

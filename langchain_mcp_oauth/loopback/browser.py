@@ -54,7 +54,7 @@ class LoopbackBrowser:
     Args:
         host: `127.0.0.1`, `::1`, or `localhost` (which listens on 127.0.0.1) for a server that insists on it (RFC 8252 §8.3).
         port: For a client that was registered beforehand with this port; no other is tried.
-        open_browser: Opens a URL; returns False if it cannot. Called in a thread of its own, as it may block.
+        open_browser: Opens a URL; returns False if it cannot. Default: `webbrowser.open`. Called in a thread of its own, as it may block.
         timeout: Seconds to wait for the person.
         show: Given a line with the URL if no browser could be opened.
 
@@ -70,7 +70,7 @@ class LoopbackBrowser:
         *,
         host: str = "127.0.0.1",
         port: int | None = None,
-        open_browser: Callable[[str], bool] = webbrowser.open,
+        open_browser: Callable[[str], bool] | None = None,
         timeout: float = 300.0,
         show: Callable[[str], object] = print,
     ) -> None:
@@ -79,7 +79,7 @@ class LoopbackBrowser:
         self._address = ADDRESSES[host]
         self._port = port or _first_free(self._address)
         self.redirect_uri = f"http://{f'[{host}]' if ':' in host else host}:{self._port}{PATH}"
-        self._open_browser = open_browser
+        self._open_browser = open_browser or (lambda url: webbrowser.open(url))
         self._timeout = timeout
         self._show = show
         self._waiting: dict[asyncio.AbstractEventLoop, _Waiting] = {}

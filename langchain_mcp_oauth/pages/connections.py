@@ -46,7 +46,7 @@ _LOOKS = {
     LoginState.NOT_CONNECTED: _Look("idle", "Not connected", "The application has no access to it.", "Connect"),
 }
 
-_UNREACHABLE = _Look("bad", "Not answering", "The server could not be reached just now. Your login is kept; try again later.", "Reconnect")
+_UNREACHABLE = _Look("bad", "Not answering", "The server could not be reached just now. Nothing is lost; try again later.", "Reconnect")
 
 
 def connections_page(cards: Iterable[Card], *, user: str, action: str, token: str, words: Mapping[str, str]) -> bytes:
@@ -104,7 +104,7 @@ def _server(number: int, card: Card, action: str, token: str, words: Mapping[str
     status = card.status
     look = _LOOKS[status.state] if card.reachable else _UNREACHABLE
     name, waiting = escape(status.server), status.waiting
-    note = f"<p>A login is open until {_time(waiting.expires_at)}; finish it here or in the other tab.</p>" if waiting else ""
+    note = f"<p>A login is open until {_hour(waiting.expires_at)}; finish it here or in the other tab.</p>" if waiting else ""
     return f"""<li class="server" id="server-{number}" data-state="{escape(look.label)}"{" data-waiting" if waiting else ""}>
 <header><h2>{name}</h2><span class="state {look.colour}">{look.label}</span></header>
 <p>{look.text}</p>{note}
@@ -124,13 +124,15 @@ def _facts(card: Card, words: Mapping[str, str]) -> str:
     if issuer:
         facts["You sign in at"] = escape(_host(issuer))
     if status.issuer:
-        facts["It may"] = _scopes(status.scopes, words, none="What the server gives by default")
+        facts["The application may"] = _scopes(status.scopes, words, none="What the server gives by default")
     if status.state is LoginState.NEEDS_SCOPES and status.waiting:
-        facts["It also asks to"] = _scopes(tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more")
+        facts["A call also needs to"] = _scopes(
+            tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more"
+        )
     if status.renewed_at and status.expires_at:
-        facts["Last login or renewal"] = _time(status.renewed_at)
+        facts["Last login or renewal"] = _date(status.renewed_at)
         if not status.refreshable:
-            facts["Access until"] = _time(status.expires_at)
+            facts["Access until"] = _date(status.expires_at)
     return "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
 
 
@@ -173,5 +175,13 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _time(when: datetime) -> str:
-    return f'<time datetime="{when.isoformat(timespec="seconds")}">{when.day} {when:%B %Y, %H:%M} UTC</time>'
+def _date(when: datetime) -> str:
+    return _time(when, f"{when.day} {when:%B %Y, %H:%M} UTC")
+
+
+def _hour(when: datetime) -> str:
+    return _time(when, f"{when:%H:%M} UTC")
+
+
+def _time(when: datetime, shown: str) -> str:
+    return f'<time datetime="{when.isoformat(timespec="seconds")}">{shown}</time>'

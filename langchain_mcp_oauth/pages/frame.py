@@ -64,7 +64,7 @@ h2 { font-size: 1.1875rem; line-height: 1.3; }
   font-weight: 600; }
 .state::before { content: ""; width: .5rem; height: .5rem; border-radius: 50%; background: currentColor; }
 .server > p { margin-top: .5rem; }
-.server .facts { display: grid; grid-template-columns: max-content 1fr; gap: .375rem 1.25rem; margin-top: 1rem; font-size: .9375rem; }
+.server .facts { display: grid; grid-template-columns: 12rem 1fr; gap: .375rem 1.25rem; margin-top: 1rem; font-size: .9375rem; }
 .server .facts dd + dt { margin-top: 0; }
 .actions { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.25rem; align-items: flex-start; }
 details[open] { flex-basis: 100%; padding: 1rem; border: 1px solid var(--edge); border-radius: .5rem; }
@@ -106,11 +106,11 @@ SCRIPT = """
       .join(". ");
   };
   let beat = 0;
-  setInterval(() => { if (document.querySelector("[data-waiting]") || ++beat % 5 === 0) look(); }, 2000);
+  setInterval(() => { if (document.querySelector("[data-waiting]") || ++beat % 3 === 0) look(); }, 2000);
   document.addEventListener("visibilitychange", look);
 })();
 """
-"""Looks for news every two seconds while a login is open, else every ten, and whenever the tab comes to the front. Shows what the server
+"""Looks for news every two seconds while a login is open, else every six, and whenever the tab comes to the front. Shows what the server
 has rendered and makes nothing of its own, so the page is the same without it."""
 
 _DOCUMENT = """<!doctype html>

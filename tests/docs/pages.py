@@ -58,4 +58,5 @@ def an_agent(server: ProtectedServer) -> dict[str, Any]:
 PAGES = {
     "README.md": Example(an_agent, shows=("linear__whoami - ", "Done.")),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
+    "docs/connections-page.md": Example(),
 }

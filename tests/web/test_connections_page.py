@@ -79,7 +79,7 @@ def test_who_is_signed_in_and_what_a_server_may() -> None:
 def test_a_step_up_names_what_is_new() -> None:
     """Not what was allowed before."""
     card = a_card(a_grant(scopes=("files:read",)), a_request(reason=Reason.STEP_UP, scopes=("files:read", "files:write")))
-    assert re.search(r"It also asks to</dt><dd><ul><li>Change files <code>files:write</code></li></ul>", a_page(card).decode())
+    assert re.search(r"A call also needs to</dt><dd><ul><li>Change files <code>files:write</code></li></ul>", a_page(card).decode())
 
 
 def test_a_server_that_is_away_is_said_to_be() -> None:
