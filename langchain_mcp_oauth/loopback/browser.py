@@ -79,7 +79,7 @@ class LoopbackBrowser:
         self._address = ADDRESSES[host]
         self._port = port or _first_free(self._address)
         self.redirect_uri = f"http://{f'[{host}]' if ':' in host else host}:{self._port}{PATH}"
-        self._open_browser = open_browser or (lambda url: webbrowser.open(url))
+        self._open_browser = open_browser or webbrowser.open
         self._timeout = timeout
         self._show = show
         self._waiting: dict[asyncio.AbstractEventLoop, _Waiting] = {}
