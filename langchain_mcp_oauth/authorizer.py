@@ -63,6 +63,7 @@ class Authorizer:
         redirect_uri: Where a browser comes back to; None until an authorization is needed is an error then.
         request_lifetime: How long a person has for one URL.
         start_url: Where the application's start links live; None puts the authorization server's own URL into `AuthRequired`.
+        on_login: Told of every login that was completed, brought along, or ended here.
         now, sleep, random: The clock (aware UTC), the pause between two looks at another process's work, and a source of
             URL-safe text made of that many random bytes.
     """
@@ -76,6 +77,7 @@ class Authorizer:
         redirect_uri: str | None,
         request_lifetime: timedelta,
         start_url: str | None = None,
+        on_login: Callable[[GrantKey], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[int], str] = secrets.token_urlsafe,
@@ -84,6 +86,7 @@ class Authorizer:
         self.store = store
         self._redirect_uri = redirect_uri
         self._start_url = start_url
+        self._on_login = on_login
         self._now = now
         self._cache = GrantCache()
         self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random)
@@ -156,7 +159,7 @@ class Authorizer:
     async def complete(self, callback_url: str, user_id: str) -> CompletedAuthorization:
         """See `Authorizing.complete`."""
         completed = await self._authorizing.complete(callback_url, user_id)
-        self._cache.drop(self.key(user_id, completed.server))
+        self._changed(self.key(user_id, completed.server))
         return completed
 
     async def save_token_response(
@@ -183,12 +186,12 @@ class Authorizer:
             accepted=True,
         )
         await self.store.save_grant(grant)
-        self._cache.drop(key)
+        self._changed(key)
 
     async def forget(self, key: GrantKey) -> Grant | None:
         """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
         grant = await self.store.disconnect(key)
-        self._cache.drop(key)
+        self._changed(key)
         return grant
 
     async def revoke(self, grant: Grant) -> bool:
@@ -220,6 +223,10 @@ class Authorizer:
                 raise
             return None  # it asks for nothing, and names nobody who could be asked
         return await self.begin(key) if isinstance(outcome, Grant) else self._event(outcome)  # a login came meanwhile: begin from it
+
+    def _changed(self, key: GrantKey) -> None:
+        self._cache.drop(key)
+        self._on_login(key)
 
     async def _refresh(self, stale: Grant, *, refused: bool) -> Grant:
         try:

@@ -21,6 +21,7 @@
     │       ├── WrongUserError        asked by somebody else
     │       └── IssuerMismatchError   answered by another authorization server (RFC 9207)
     ├── ConnectionFailed              a machine could not be reached or did not answer in time (retryable)
+    │   └── ServerPaused              it has failed too often, and is left alone for a while (retryable)
     ├── UnsafeURLError                a URL or an address this library refuses to contact
     ├── ProtocolError                 an MCP server answered something that is not MCP
     ├── ToolsChanged                  a server describes a pinned tool in other words than before (`pin_tools=True`)
@@ -59,6 +60,7 @@ __all__ = [
     "RequestExpiredError",
     "RequestUsedError",
     "ScopeNotGrantedError",
+    "ServerPaused",
     "ServersFailed",
     "StoreCorruptError",
     "StoreError",
@@ -414,6 +416,14 @@ class ConnectionFailed(MCPOAuthError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ServerPaused(ConnectionFailed):
+    """A server has failed this user three times within two minutes, and is left alone: for 30 seconds at first, then for twice as long
+    each time it fails again, five minutes at most. Nothing was sent. `retry_after` is what is left of the pause, in seconds; a call that
+    succeeds, or a new login, ends it."""
+
+    code = "server_paused"
 
 
 class UnsafeURLError(MCPOAuthError):

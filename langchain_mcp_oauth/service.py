@@ -12,8 +12,9 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
+from langchain_mcp_oauth.breaker import Breaker
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
-from langchain_mcp_oauth.errors import ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
@@ -56,8 +57,15 @@ class Service:
         self._pin_tools = pin_tools
         self._loops = LoopLocal(connect, _close)
         self._reach = Reach()
+        self._breaker = Breaker()
         self.authorizer = Authorizer(
-            servers, store, self._drive, redirect_uri=redirect_uri, start_url=start_url, request_lifetime=request_lifetime
+            servers,
+            store,
+            self._drive,
+            redirect_uri=redirect_uri,
+            start_url=start_url,
+            request_lifetime=request_lifetime,
+            on_login=self._breaker.clear,
         )
 
     @property
@@ -107,6 +115,17 @@ class Service:
         await self._loops.aclose()
 
     async def _as_user(self, key: GrantKey, operation: Callable[[Connection, Grant | None], Awaitable[T]]) -> T:
+        """Do it, unless the server has failed this user too often lately. Raises `ServerPaused`."""
+        began = self._breaker.begin(key)
+        try:
+            result = await self._with_best_grant(key, operation)
+        except ConnectionFailed:
+            self._breaker.failed(key, began)
+            raise
+        self._breaker.clear(key)
+        return result
+
+    async def _with_best_grant(self, key: GrantKey, operation: Callable[[Connection, Grant | None], Awaitable[T]]) -> T:
         """Do it with the best grant there is; when the server refuses it, with the next; until only a person can help."""
         refusal: Refusal | None = None
         recovered = False

@@ -15,7 +15,7 @@ NAME = "langchain_mcp_oauth"
 FLOORS = [
     {"errors", "models"},
     {"oauth", "servers"},
-    {"http", "store", "single_flight", "leases", "grant_cache"},
+    {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
     {"world", "refreshing", "authorizing", "status", "authorizer"},
     {"connections", "loops", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "tools", "toolkit"},

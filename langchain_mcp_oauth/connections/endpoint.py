@@ -11,7 +11,7 @@ import httpx2
 from pydantic_core import to_json
 
 from langchain_mcp_oauth.errors import MCPOAuthError, ProtocolError
-from langchain_mcp_oauth.http import place_of, read_body
+from langchain_mcp_oauth.http import is_certificate_error, place_of, read_body
 from langchain_mcp_oauth.models import BearerChallenge, Grant
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 from langchain_mcp_oauth.oauth.challenge import read_challenge
@@ -35,6 +35,9 @@ MAX_JSON = 4 * 1024 * 1024
 
 MAX_REDIRECTS = 5
 """Of one request, all within the server's origin."""
+
+CONNECT_PAUSES = (0.5, 1.0)
+"""Seconds before a second and a third attempt to connect to a server that refuses, is unreachable or has no address at the moment."""
 
 END_OF_ANSWER = 0.05
 """Seconds to wait for the end of an answer of which all that matters is known."""
@@ -155,6 +158,14 @@ class Endpoint:
         return every
 
     async def _send_once(self, request: httpx2.Request) -> httpx2.Response:
+        """Connecting is tried again, sending never: before there is a connection the server has seen nothing."""
+        for pause in CONNECT_PAUSES:
+            try:
+                return await self._client.send(request, stream=True, follow_redirects=False)
+            except httpx2.ConnectError as error:
+                if is_certificate_error(error):
+                    raise
+            await anyio.sleep(pause)
         return await self._client.send(request, stream=True, follow_redirects=False)
 
     def _redirect(self, response: httpx2.Response) -> httpx2.Request | None:

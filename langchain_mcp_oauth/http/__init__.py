@@ -8,7 +8,7 @@
 """
 
 from langchain_mcp_oauth.http.client import GuardedTransport, guarded_client, user_agent
-from langchain_mcp_oauth.http.driving import connection_failed, drive, place_of, read_body
+from langchain_mcp_oauth.http.driving import connection_failed, drive, is_certificate_error, place_of, read_body
 from langchain_mcp_oauth.http.guard import Resolver, host_port, is_public, resolve
 from langchain_mcp_oauth.http.reaching import Reach
 
@@ -20,6 +20,7 @@ __all__ = [
     "drive",
     "guarded_client",
     "host_port",
+    "is_certificate_error",
     "is_public",
     "place_of",
     "read_body",

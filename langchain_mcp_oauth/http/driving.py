@@ -10,7 +10,7 @@ import httpx2
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.oauth import Flow, T
 
-__all__ = ["connection_failed", "drive", "place_of", "read_body"]
+__all__ = ["connection_failed", "drive", "is_certificate_error", "place_of", "read_body"]
 
 DEADLINE = 15.0
 """Seconds for a whole conversation, all its requests and answers together."""
@@ -57,14 +57,19 @@ async def drive(flow: Flow[T], client: httpx2.AsyncClient, *, deadline: float = 
 
 def connection_failed(place: str, error: httpx2.TransportError) -> ConnectionFailed:
     """Our words for trouble on the way to a server."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return ConnectionFailed(f"{place} has no certificate that this machine trusts for that name.")
-        cause = cause.__cause__ or cause.__context__
+    if is_certificate_error(error):
+        return ConnectionFailed(f"{place} has no certificate that this machine trusts for that name.")
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return ConnectionFailed(f"{place} could not be reached; try again later.")
     return ConnectionFailed(f"{place} broke off the connection; try again later.")
+
+
+def is_certificate_error(error: httpx2.TransportError) -> bool:
+    """Whether the connection failed because of the server's certificate: trying again changes nothing."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 async def read_body(response: httpx2.Response, limit: int) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 import time_machine
 
@@ -20,6 +22,7 @@ from langchain_mcp_oauth import (
     MCPOAuthToolkit,
     MCPServer,
     RequestExpiredError,
+    ServerPaused,
     ServersFailed,
     StoreUnavailable,
     UnknownServerError,
@@ -159,6 +162,43 @@ async def test_one_server_down_is_named_or_skipped(
         assert failed.value.retryable
     async with toolkit_of(servers, on_server_error="skip", **options) as lenient:
         assert {tool.name.split("__")[0] for tool in await lenient.aget_tools()} == {"demo"}
+
+
+async def test_a_server_that_fails_again_and_again_is_left_alone(server: ProtectedServer, make_toolkit: MakeToolkit, alice: Person) -> None:
+    """Three failed rounds of one user: a typed error, and nothing is sent; other users' calls go on; a new login ends it."""
+    toolkit = make_toolkit()
+    tools = await log_in(toolkit, alice)
+    await log_in(toolkit.for_user("bob"), Person("bob"))
+    server.expire_tokens()
+    server.fail_token_endpoint(503, times=3)
+    for _ in range(3):
+        with pytest.raises(ConnectionFailed, match="503"):
+            await text_of(tools["whoami"])
+    requests = len(server.requests)
+    with pytest.raises(ServerPaused) as paused:
+        await text_of(tools["whoami"])
+    assert paused.value.retry_after == pytest.approx(30, abs=29)
+    assert len(server.requests) == requests
+    assert await text_of((await tools_of(toolkit.for_user("bob")))["whoami"]) == "bob"
+    again = await toolkit.begin_authorization("demo")
+    assert again is not None
+    await again.complete(await alice.aapprove(again.authorization_url))
+    assert await text_of(tools["whoami"]) == "alice"
+
+
+async def test_nothing_limits_the_time_of_a_person(server: ProtectedServer, make_toolkit: MakeToolkit, alice: Person) -> None:
+    """The time limits of calls and exchanges are over when somebody is asked, and begin anew afterwards; nor is any lease held."""
+    deadlines: list[float] = []
+
+    async def ask(needed: AuthRequired) -> None:
+        deadlines.append(anyio.current_effective_deadline())
+        lease = ("authorize", "alice", "demo", server.url)
+        assert await make_toolkit().store.acquire_lease(lease, now=datetime.now(UTC), duration=timedelta(seconds=1))
+        await needed.complete(await alice.aapprove(needed.authorization_url))
+
+    assert await make_toolkit(on_auth_required=ask).aget_tools()
+    assert deadlines == [math.inf]
+    assert server.count(path="/register") == 1
 
 
 async def test_a_failure_is_told_before_anybody_is_asked(server: ProtectedServer, database: str) -> None:
