@@ -8,18 +8,18 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 import sys
-import threading
 import types
-import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from langchain_mcp_oauth import MCPOAuthToolkit
+from langchain_mcp_oauth import LoopbackBrowser, MCPOAuthToolkit
+from langchain_mcp_oauth.loopback import browser
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .pages import PAGES, page_names
@@ -59,11 +59,9 @@ def _a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", "A" * 43 + "=")
 
-    def approve(url: str, *_: object) -> bool:
-        threading.Thread(target=Person("ada").approve_in_app, args=[url]).start()
-        return True
-
-    monkeypatch.setattr(webbrowser, "open", approve)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    monkeypatch.setattr(browser, "PORTS", range(8930 + worker, 8931 + worker))  # other processes open the usual ones
+    monkeypatch.setitem(LoopbackBrowser.__init__.__kwdefaults__, "open_browser", lambda url: Person("ada").approve_in_app(url).is_success)
 
 
 def run(blocks: list[Block], names: dict[str, Any], replaced: Callable[[str], str]) -> dict[str, Any]:
