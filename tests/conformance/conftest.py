@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
-INSTALL = "npm install --ignore-scripts --no-package-lock --prefix tests/conformance"
+from .node import find_node
 
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The program. Without it, or without the packages, the tests fail: whoever asks for them wants to know."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.fail("There is no Node.js on the PATH.")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.removeprefix("v").partition(".")[0]) < 22:
-        pytest.fail(f"Node.js 22 or newer is needed; {node} is {version}.")
-    if not (Path(__file__).parent / "node_modules").exists():
-        pytest.fail(f"The packages are not installed: {INSTALL}")
-    return node
+    """The program."""
+    return find_node()
