@@ -268,6 +268,10 @@ class Authorizer:
         scopes = step_up_scopes(grant, challenge, self.servers[grant.key.server].scopes)
         return await self.store.counted(step_up_counter(grant.key, scopes), now=self._now())
 
+    async def is_logged_in(self, key: GrantKey) -> bool:
+        """Whether there is a login, of whatever use it may be."""
+        return await self._load(key, fresh=False) is not None
+
     async def _load(self, key: GrantKey, *, fresh: bool) -> Grant | None:
         if not fresh and (recent := self._cache.get(key)) is not None:
             return recent

@@ -19,6 +19,7 @@ __all__ = [
     "Grant",
     "GrantKey",
     "Lease",
+    "Listing",
     "Reason",
     "RequestStatus",
     "TokenSet",
@@ -176,6 +177,21 @@ class Lease:
     holder: str
     """Random, fresh for every acquisition."""
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """That a server listed its tools to somebody. What it listed is a document, which equal listings share."""
+
+    key: GrantKey
+    """Who was told, where. An empty user id: the server told anybody, since it was asked anonymously."""
+    digest: str
+    """SHA-256 of the document."""
+    listed_at: datetime
+    fresh_until: datetime
+    """By the server's hint (SEP-2549); `listed_at` where it gave none: out of date at once."""
+    public: bool = False
+    """The server allows it to be shared across logins (`cacheScope: public`)."""
 
 
 DEFAULT_TOKEN_LIFETIME = timedelta(hours=1)

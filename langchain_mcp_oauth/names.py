@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["tool_name"]
+__all__ = ["connect_name", "tool_name"]
 
 SEPARATOR = "__"
 LONGEST = 64
@@ -26,7 +26,19 @@ def tool_name(server: str, tool: str) -> str:
     plain = f"{server}{SEPARATOR}{tool}"
     if _is_unambiguous(server, tool) and PLAIN.match(plain) and not HASHED.search(plain):
         return plain
-    suffix = "_" + hashlib.sha256(f"{len(server)}:{server}{tool}".encode()).hexdigest()[:10]
+    return _hashed(plain, f"{len(server)}:{server}{tool}")
+
+
+def connect_name(server: str) -> str:
+    """The name of the tool that stands in for a server's own until its user has logged in: `connect_server`, never one of theirs."""
+    plain = f"connect_{server}"
+    if SEPARATOR not in plain and PLAIN.match(plain) and not HASHED.search(plain):
+        return plain
+    return _hashed(plain, f"connect {server}")
+
+
+def _hashed(plain: str, original: str) -> str:
+    suffix = "_" + hashlib.sha256(original.encode()).hexdigest()[:10]
     safe = FOREIGN.sub("_", plain)
     safe = safe if re.match(r"[A-Za-z_]", safe) else f"_{safe}"
     return safe[: LONGEST - len(suffix)] + suffix

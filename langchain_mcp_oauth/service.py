@@ -13,6 +13,7 @@ from mcp.types import CallToolResult
 
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.breaker import Breaker
+from langchain_mcp_oauth.catalogue import Catalogue, anybodys
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
@@ -51,9 +52,10 @@ class Service:
 
         def connect() -> tuple[httpx2.AsyncClient, Connections]:
             client = guarded_client(allowed_hosts=allowed)
-            return client, Connections(client, servers, timeout=timeout)
+            return client, Connections(client, servers, timeout=timeout, tools_changed=self.catalogue.outdate)
 
         self.store = store
+        self.catalogue = Catalogue(store)
         self._pin_tools = pin_tools
         self._loops = LoopLocal(connect, _close)
         self._reach = Reach()
@@ -65,7 +67,7 @@ class Service:
             redirect_uri=redirect_uri,
             start_url=start_url,
             request_lifetime=request_lifetime,
-            on_login=self._breaker.clear,
+            on_login=self._login_changed,
         )
 
     @property
@@ -74,10 +76,46 @@ class Service:
         return dict(self.authorizer.servers)
 
     async def list_tools(self, user_id: str, server: str) -> ListedTools:
-        """All tools that this user has there. Raises `AuthRequired`, and what `Connection.list_tools` raises."""
+        """All tools that this user has there; the server is asked only if what it said last is out of date.
+
+        Raises:
+            AuthRequired: it will not list without a login.
+            ToolsChanged: see `check_pins`.
+            ConnectionFailed, ProtocolError, …: what `Connection.list_tools` raises. What was known before stays.
+        """
         key = self.authorizer.key(user_id, server)
-        listed = await self._as_user(key, lambda connection, grant: connection.list_tools(grant))
+        listed = await self.catalogue.current(key, is_logged_in=lambda: self.authorizer.is_logged_in(key))
+        if listed is None:
+            answered, grant = await self._as_user(key, _list)
+            listed = await self.catalogue.keep(key, answered, anonymous=grant is None)
+        return await self._checked(key, listed)
+
+    async def list_for_anybody(self, server: str) -> ListedTools | None:
+        """All tools that the server shows to anybody, for a graph that is built before there is a user; None if it wants a login first."""
+        key = self._anybodys(server)
+        listed = await self.catalogue.current(key, is_logged_in=_nobody_is)
+        if listed is None:
+            try:
+                listed = await self._loops.get()[1].get(key).list_tools(None)
+            except Unauthorized:
+                return None
+            except MCPError as error:
+                raise _server_error(key, error) from None
+            listed = await self.catalogue.keep(key, listed, anonymous=True)
+        return await self._checked(key, listed)
+
+    async def last_listed(self, user_id: str | None, server: str) -> ListedTools | None:
+        """What the server listed last to this user, or else to anybody; nobody is asked."""
+        key = self._anybodys(server) if user_id is None else self.authorizer.key(user_id, server)
+        listed = await self.catalogue.last(key)
+        return await self._checked(key, listed) if listed is not None else None
+
+    async def _checked(self, key: GrantKey, listed: ListedTools) -> ListedTools:
+        """Every listing that anybody is shown, from wherever it comes, goes out here."""
         return await check_pins(self.store, key, listed) if self._pin_tools else listed
+
+    def _anybodys(self, server: str) -> GrantKey:
+        return anybodys(self.authorizer.key("anybody", server))
 
     async def accept_tools(self, user_id: str, server: str, changed: Mapping[str, str] | None) -> None:
         """See `MCPOAuthToolkit.accept_tools`."""
@@ -96,6 +134,11 @@ class Service:
             return result
 
         return await self._as_user(key, call)
+
+    def _login_changed(self, key: GrantKey) -> None:
+        """Whatever went wrong, and whatever was listed, was another login's."""
+        self._breaker.clear(key)
+        self.catalogue.forget(key)
 
     async def disconnect(self, user_id: str, server: str) -> bool:
         """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""
@@ -139,7 +182,7 @@ class Service:
                 refusal = Refusal(refused.challenge, refused.grant)
                 continue
             except MCPError as error:
-                raise ProtocolError(f"{key.server!r} answered with the JSON-RPC error {error.code}; its text is its own.") from None
+                raise _server_error(key, error) from None
             await self.authorizer.accepted(grant)
             return result
         raise TokenRejectedError(f"{key.server!r} refused {ROUNDS} requests in a row, each with another token. Try again later.")
@@ -147,6 +190,18 @@ class Service:
     async def _drive(self, flow: Flow[T], /) -> T:
         client, _ = self._loops.get()
         return await drive(flow, client)
+
+
+async def _list(connection: Connection, grant: Grant | None) -> tuple[ListedTools, Grant | None]:
+    return await connection.list_tools(grant), grant
+
+
+async def _nobody_is() -> bool:
+    return False
+
+
+def _server_error(key: GrantKey, error: MCPError) -> ProtocolError:
+    return ProtocolError(f"{key.server!r} answered with the JSON-RPC error {error.code}; its text is its own.")
 
 
 async def _close(parts: tuple[httpx2.AsyncClient, Connections]) -> None:

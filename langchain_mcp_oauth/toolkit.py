@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -17,19 +15,18 @@ from pydantic import ConfigDict, PrivateAttr
 from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools
-from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, MCPOAuthError, PersonRequired, ServersFailed, UserRequiredError
+from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
 from langchain_mcp_oauth.interrupts import interrupt_run, user_of_run
+from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
 from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
 from langchain_mcp_oauth.servers import MCPServer, parse_servers
 from langchain_mcp_oauth.service import Service
 from langchain_mcp_oauth.status import ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
-from langchain_mcp_oauth.tools import make_tool
+from langchain_mcp_oauth.tools import make_connect_tool, make_tools
 
 __all__ = ["MCPOAuthToolkit"]
-
-logger = logging.getLogger(__name__)
 
 OnAuthRequired: TypeAlias = Callable[[PersonRequired], Awaitable[None] | None]
 EncryptionKey: TypeAlias = str | Sequence[str] | Callable[[], str | Sequence[str]]
@@ -63,6 +60,9 @@ class MCPOAuthToolkit(BaseToolkit):
         pin_tools: Refuse a server's listing (`ToolsChanged`) once the name, description or input schema of a tool is not as this user first
             saw it, until `accept_tools` says that it may be; kept in the store. New tools are taken as they come. Default: definitions
             are believed each time. Costs one look into the store for each listing.
+        on_unauthorized: When a server will not list its tools without a login: `raise` (ask, by `on_auth_required`), take what it listed
+            last (`cached`; also when it cannot be reached), or let a tool `connect_<server>` stand in that asks when the model calls it
+            (`placeholder`). With the last two a graph can be built before there is a user.
         start_url: Where the application has mounted the start links of `callback_routes`, e.g. `https://app.example/oauth/start`. With it,
             `AuthRequired` carries a first-party link that checks who opens it; without, the authorization server's URL.
 
@@ -78,7 +78,7 @@ class MCPOAuthToolkit(BaseToolkit):
     _user_id: str | None = PrivateAttr()
     _redirect_uri: str | None = PrivateAttr()
     _on_auth_required: OnAuthRequired = PrivateAttr()
-    _on_server_error: Literal["raise", "skip"] = PrivateAttr()
+    _lister: Lister = PrivateAttr()
     _owns_store: bool = PrivateAttr()
 
     def __init__(
@@ -93,18 +93,18 @@ class MCPOAuthToolkit(BaseToolkit):
         allowed_private_hosts: Iterable[str] = (),
         timeout: float = 60.0,
         request_lifetime: timedelta = timedelta(minutes=10),
-        on_server_error: Literal["raise", "skip"] = "raise",
+        on_server_error: OnServerError = "raise",
+        on_unauthorized: OnUnauthorized = "raise",
         pin_tools: bool = False,
         start_url: str | None = None,
     ) -> None:
         super().__init__()
-        if on_server_error not in {"raise", "skip"}:
-            raise ConfigurationError(f"on_server_error must be 'raise' or 'skip', not {on_server_error!r}.")
+        _check("on_server_error", on_server_error, OnServerError)
+        _check("on_unauthorized", on_unauthorized, OnUnauthorized)
         redirect_uri = redirect_uri or getattr(on_auth_required, "redirect_uri", None)
         self._redirect_uri = check_redirect_uri(redirect_uri) if redirect_uri is not None else None
         self._user_id = user_id
         self._on_auth_required = on_auth_required
-        self._on_server_error = on_server_error
         self._owns_store = store is None or isinstance(store, str)
         self._service = Service(
             parse_servers(servers),
@@ -116,6 +116,7 @@ class MCPOAuthToolkit(BaseToolkit):
             request_lifetime=request_lifetime,
             pin_tools=pin_tools,
         )
+        self._lister = Lister(self._service, on_server_error, on_unauthorized)
 
     @property
     def store(self) -> TokenStore:
@@ -148,7 +149,8 @@ class MCPOAuthToolkit(BaseToolkit):
     async def aget_tools(self, *, user_id: str | None = None) -> list[BaseTool]:
         """The tools of all servers, listed in parallel, in the order the servers were configured.
 
-        Servers are asked anonymously first; one that minds makes this raise `AuthRequired` (or what `on_auth_required` does).
+        Servers are asked anonymously first; one that minds makes this raise `AuthRequired` (or what `on_auth_required` does). A server is
+        not asked while its last listing is in date by its own word (SEP-2549); every listing is kept in the store.
 
         Raises:
             AuthRequired: a server will not list without a login; the other servers have answered by then.
@@ -158,34 +160,14 @@ class MCPOAuthToolkit(BaseToolkit):
         return await adrive(self._list_all(user_id))
 
     def _list_all(self, user_id: str | None) -> Conversation[list[BaseTool]]:
-        user = self._resolve(user_id, None)
-        listed: dict[str, ListedTools] = {}
-        asking = self.asking(user, stage="list_tools")
-        yield from asking.converse(lambda: self._list_missing(user, listed))
-        bound = self.for_user(user) if user_id is not None else self
-        return [
-            make_tool(bound, name, tool, listed[name].server_info) for name in self.servers if name in listed for tool in listed[name].tools
-        ]
-
-    async def _list_missing(self, user_id: str, listed: dict[str, ListedTools]) -> None:
-        """List the servers that are not in `listed` yet; raise the first `PersonRequired` when all others have had their turn."""
-        names = [name for name in self.servers if name not in listed]
-        outcomes = await asyncio.gather(*(self._service.list_tools(user_id, name) for name in names), return_exceptions=True)
-        listed.update({name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, ListedTools)})
-        failures = {name: outcome for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, BaseException)}
-        self._judge({name: error for name, error in failures.items() if not isinstance(error, PersonRequired)})
-        for error in failures.values():
-            if isinstance(error, PersonRequired):
-                raise error
-
-    def _judge(self, failures: dict[str, BaseException]) -> None:
-        for error in failures.values():
-            if isinstance(error, ConfigurationError) or not isinstance(error, MCPOAuthError):  # no server's failure
-                raise error
-        if failures and self._on_server_error == "raise":
-            raise ServersFailed(cast("dict[str, Exception]", failures))
-        for name, error in failures.items():
-            logger.warning("Going on without the tools of %r: %s", name, error)
+        user = self._whose(user_id, None)
+        if user is None and self._lister.on_unauthorized == "raise":
+            raise _user_required()
+        offers: dict[str, Offer] = {}
+        asking = self.asking(user or "", stage="list_tools")
+        yield from asking.converse(lambda: self._lister.list_missing(user, offers))
+        bound = self.for_user(user) if user is not None and user_id is not None else self
+        return [tool for name in self.servers if name in offers for tool in _tools_of(bound, name, offers[name])]
 
     # Authorization ----------------------------------------------------------------------------------------------------------
 
@@ -311,6 +293,10 @@ class MCPOAuthToolkit(BaseToolkit):
             LIMIT if stage == "call_tool" else LIMIT * max(1, len(self.servers)),
         )
 
+    async def list_tools(self, user_id: str, server: str) -> ListedTools:
+        """What the server offers that user."""
+        return await self._service.list_tools(user_id, server)
+
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """One MCP call as that user, by the names the server knows."""
         return await self._service.call_tool(user_id, server, tool, arguments)
@@ -336,14 +322,30 @@ class MCPOAuthToolkit(BaseToolkit):
         await self.aclose()
 
     def _resolve(self, user_id: str | None, config: RunnableConfig | None) -> str:
-        user = user_id if user_id is not None else self._user_id
-        user = user if user is not None else user_of_run(config)
+        user = self._whose(user_id, config)
         if user is None:
-            raise UserRequiredError(
-                "Nobody says whose account to use. Give the toolkit or the call a user_id, use toolkit.for_user(...), or run the graph "
-                "with context={'user_id': ...} or configurable={'user_id': ...}."
-            )
+            raise _user_required()
         return user
+
+    def _whose(self, user_id: str | None, config: RunnableConfig | None) -> str | None:
+        user = user_id if user_id is not None else self._user_id
+        return user if user is not None else user_of_run(config)
+
+
+def _user_required() -> UserRequiredError:
+    return UserRequiredError(
+        "Nobody says whose account to use. Give the toolkit or the call a user_id, use toolkit.for_user(...), or run the graph "
+        "with context={'user_id': ...} or configurable={'user_id': ...}."
+    )
+
+
+def _tools_of(toolkit: MCPOAuthToolkit, server: str, offer: Offer) -> Sequence[BaseTool]:
+    return make_tools(toolkit, server, offer) if offer is not None else [make_connect_tool(toolkit, server)]
+
+
+def _check(option: str, value: object, allowed: object) -> None:
+    if value not in get_args(allowed):
+        raise ConfigurationError(f"{option} must be one of {', '.join(map(repr, get_args(allowed)))}, not {value!r}.")
 
 
 def _open_store(store: TokenStore | str | None, encryption_key: EncryptionKey | None) -> TokenStore:

@@ -1,8 +1,10 @@
 """One MCP tool as a LangChain tool. It holds neither a token nor a session: both are looked up when it is called, for the calling user."""
 
 from collections.abc import Awaitable
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
@@ -10,12 +12,15 @@ from mcp.types import CallToolResult, Implementation, Tool
 from pydantic import PrivateAttr
 
 from langchain_mcp_oauth.asking import Asking, Conversation, adrive, drive_sync
+from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.content import MCPToolArtifact, ToolContent, text_block, to_artifact, to_blocks, to_error_blocks
 from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError
-from langchain_mcp_oauth.names import tool_name
+from langchain_mcp_oauth.names import connect_name, tool_name
 from langchain_mcp_oauth.schemas import clean_description, clean_schema
 
-__all__ = ["Caller", "MCPTool", "make_tool"]
+__all__ = ["Caller", "MCPTool", "make_connect_tool", "make_tools"]
+
+T = TypeVar("T", bound="UserTool")
 
 
 class Caller(Protocol):
@@ -29,6 +34,10 @@ class Caller(Protocol):
         self, user_id: str, *, stage: Literal["list_tools", "call_tool"], tool_name: str | None = None, tool_call_id: str | None = None
     ) -> Asking:
         """How this call asks a person."""
+        ...
+
+    async def list_tools(self, user_id: str, server: str) -> ListedTools:
+        """What the server offers that user, or raise `AuthRequired` with everything closed."""
         ...
 
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
@@ -60,7 +69,41 @@ def _show_failure(error: ToolException) -> Any:
     return error.blocks if isinstance(error, FailedCall) else str(error)
 
 
-class MCPTool(BaseTool):
+class UserTool(BaseTool):
+    """A tool that does something at a server as the calling user, and asks a person where only one can help."""
+
+    server: str
+    handle_tool_error: Any = _show_failure
+
+    _caller: Caller = PrivateAttr()
+
+    def _to_args_and_kwargs(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All arguments in one positional value, so that parameters called `config`, `run_manager`, `runtime` or `self` survive."""
+        values = self._parse_input(tool_input, tool_call_id)
+        if not isinstance(values, dict):
+            raise ToolException(f"{self.name} takes named arguments, not text.")
+        return (Arguments(dict(values), tool_call_id),), {}
+
+    def _run(self, arguments: Arguments, /, *, config: RunnableConfig) -> Any:
+        return drive_sync(self._converse(arguments, config), self._caller.run_sync)
+
+    async def _arun(self, arguments: Arguments, /, *, config: RunnableConfig) -> Any:
+        # langchain-core evaluates these annotations in every call: plain classes, not text (no `annotations` from the future above).
+        return await adrive(self._converse(arguments, config))
+
+    def _converse(self, arguments: Arguments, config: RunnableConfig) -> Conversation[Any]:
+        user_id = self._caller.resolve_user(config)
+        asking = self._caller.asking(user_id, stage="call_tool", tool_name=self.name, tool_call_id=arguments.tool_call_id)
+        try:
+            return (yield from self._act(user_id, asking, arguments))
+        except (AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError) as refusal:
+            raise FailedCall([text_block(str(refusal))]) from None
+
+    def _act(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[Any]:
+        raise NotImplementedError
+
+
+class MCPTool(UserTool):
     """One tool of one MCP server, for whoever calls it.
 
     `name` is valid for every provider (`server__tool`); `mcp_tool` is what the server calls it. `args_schema` is the server's JSON schema,
@@ -73,46 +116,55 @@ class MCPTool(BaseTool):
         ConnectionFailed, ProtocolError, DiscoveryError, StoreError, …: what a model cannot act on.
     """
 
-    server: str
     mcp_tool: str
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    handle_tool_error: Any = _show_failure
 
-    _caller: Caller = PrivateAttr()
-
-    def _to_args_and_kwargs(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """All arguments in one positional value, so that parameters called `config`, `run_manager`, `runtime` or `self` survive."""
-        values = self._parse_input(tool_input, tool_call_id)
-        if not isinstance(values, dict):
-            raise ToolException(f"{self.name} takes named arguments, not text.")
-        return (Arguments(dict(values), tool_call_id),), {}
-
-    def _run(self, arguments: Arguments, /, *, config: RunnableConfig) -> tuple[list[ToolContent], MCPToolArtifact]:
-        return drive_sync(self._converse(arguments, config), self._caller.run_sync)
-
-    async def _arun(self, arguments: Arguments, /, *, config: RunnableConfig) -> Any:
-        # langchain-core evaluates these annotations in every call: plain classes, not text (no `annotations` from the future above).
-        return await adrive(self._converse(arguments, config))
-
-    def _converse(self, arguments: Arguments, config: RunnableConfig) -> Conversation[tuple[list[ToolContent], MCPToolArtifact]]:
-        user_id = self._caller.resolve_user(config)
-        asking = self._caller.asking(user_id, stage="call_tool", tool_name=self.name, tool_call_id=arguments.tool_call_id)
-        try:
-            result = yield from asking.converse(lambda: self._caller.call_tool(user_id, self.server, self.mcp_tool, arguments.values))
-        except (AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError) as refusal:
-            raise FailedCall([text_block(str(refusal))]) from None
+    def _act(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[tuple[list[ToolContent], MCPToolArtifact]]:
+        result = yield from asking.converse(lambda: self._caller.call_tool(user_id, self.server, self.mcp_tool, arguments.values))
         if result.is_error:
             raise FailedCall(to_error_blocks(result))
         return to_blocks(result), to_artifact(result)
 
 
-def make_tool(caller: Caller, server: str, tool: Tool, server_info: Implementation | None) -> MCPTool:
-    """The LangChain tool for an MCP server's listing entry.
+class ConnectTool(UserTool):
+    """Stands in for the tools of a server that shows them only to users who are logged in: calling it asks for the login."""
+
+    def _act(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[str]:
+        listed = yield from asking.converse(lambda: self._caller.list_tools(user_id, self.server))
+        names = ", ".join(tool_name(self.server, tool.name) for tool in listed.tools)
+        return f"Connected to {self.server!r}. Its tools: {names or 'none'}."
+
+
+_templates: WeakKeyDictionary[ListedTools, dict[str, list[MCPTool]]] = WeakKeyDictionary()
+"""What a listing's tools look like, made once for all users who were told the same."""
+
+
+def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool]:
+    """The LangChain tools of a server's listing. Those of equal listings share their schemas.
 
     Raises:
-        ProtocolError: its schema is too large to pass on.
+        ProtocolError: a schema is too large to pass on.
     """
-    made = MCPTool(
+    by_server = _templates.setdefault(listed, {})
+    if server not in by_server:
+        by_server[server] = [_template(server, tool, listed.server_info) for tool in listed.tools]
+    return [_lend(template, caller) for template in by_server[server]]
+
+
+def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
+    """The tool that stands in for a server's own until its user has logged in."""
+    made = ConnectTool(
+        name=connect_name(server),
+        description=f"Connect the user's account at {server!r}. Its tools can be used only afterwards. The user is asked to agree.",
+        args_schema={"type": "object", "properties": {}},
+        tags=["mcp", server],
+        server=server,
+    )
+    return _lend(made, caller)
+
+
+def _template(server: str, tool: Tool, server_info: Implementation | None) -> MCPTool:
+    return MCPTool(
         name=tool_name(server, tool.name),
         description=clean_description(tool.description),
         args_schema=clean_schema(tool.input_schema, tool.name),
@@ -121,8 +173,14 @@ def make_tool(caller: Caller, server: str, tool: Tool, server_info: Implementati
         server=server,
         mcp_tool=tool.name,
     )
-    made._caller = caller  # noqa: SLF001 - pydantic's way to set what is not a field
-    return made
+
+
+def _lend(template: T, caller: Caller) -> T:
+    """The tool for this caller: a copy of its own, which has only the schema and what the server says of itself in common with others."""
+    lent = copy(template)
+    lent.__dict__.update(metadata=dict(template.metadata or {}), tags=list(template.tags or ()))
+    lent._caller = caller  # noqa: SLF001 - pydantic's way to set what is not a field
+    return lent
 
 
 def _metadata(tool: Tool, server_info: Implementation | None) -> dict[str, Any]:

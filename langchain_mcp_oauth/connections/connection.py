@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -55,6 +56,7 @@ class Connections:
         clock: Monotonic seconds.
         elicitation: Tell servers that a person can be asked; `call_tool` then returns an `InputRequiredResult` for their questions.
         logging_callback: Takes the log messages that 2025-11-25 servers send while they work on a request.
+        tools_changed: Awaited when a server says, inside an answer to this user, that its tools are others now.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Connections:
         clock: Callable[[], float] = time.monotonic,
         elicitation: bool = False,
         logging_callback: LoggingFnT | None = None,
+        tools_changed: Callable[[GrantKey], Awaitable[None]] | None = None,
     ) -> None:
         self.timeout = timeout
         self.clock = clock
@@ -73,6 +76,7 @@ class Connections:
         self._servers = servers
         self._elicitation = elicitation
         self._logging_callback = logging_callback
+        self._tools_changed = tools_changed
         self._connections: OrderedDict[GrantKey, Connection] = OrderedDict()
         """The one unused longest first."""
         self._versions: dict[str, str] = {}
@@ -111,14 +115,15 @@ class Connections:
 
     # For `Connection` -----------------------------------------------------------------------------------------------------------
 
-    async def open(self, server_name: str, server: MCPServer) -> Session:
+    async def open(self, key: GrantKey, server: MCPServer) -> Session:
         """A new session, with what is known of the server."""
         headers = {name: value.get_secret_value() for name, value in (server.headers or {}).items()}
         endpoint = Endpoint(self._client, server.url, headers=headers, current_grant=_current_grant.get)
-        session = Session(endpoint, asks=self._elicitation, logging_callback=self._logging_callback)
-        await session.open(self._versions.get(server_name))
+        changed = partial(self._tools_changed, key) if self._tools_changed is not None else None
+        session = Session(endpoint, asks=self._elicitation, logging_callback=self._logging_callback, tools_changed=changed)
+        await session.open(self._versions.get(key.server))
         if session.protocol_version is not None:
-            self._versions[server_name] = session.protocol_version
+            self._versions[key.server] = session.protocol_version
         return session
 
     def forget_version(self, server_name: str) -> None:
@@ -259,7 +264,7 @@ class Connection:
             return self._session
         async with self._opening:
             if self._session is None:
-                session = await self._home.open(self.key.server, self._server)
+                session = await self._home.open(self.key, self._server)
                 if self._closed:
                     await session.close()
                     raise ConnectionFailed(f"{self.key.server!r} was disconnected while it was being connected.")

@@ -50,6 +50,9 @@ MAX_EVENT = 1024 * 1024
 MAX_RESUMPTIONS = 5
 """Of one answer's event stream (2025-11-25)."""
 
+NO_HINT = {"ttlMs": 0, "cacheScope": "private"}
+"""What a listing that forgets to say how long it is in date is taken to say (SEP-2549)."""
+
 SHORTEST_WAIT = 0.1
 """Seconds before the first resumption, twice as many before each further one; a longer `retry` of the server's is respected."""
 
@@ -144,7 +147,8 @@ class HttpDispatcher:
             if opts.get("cancel_on_abandon", True) and not call.answered:
                 await self._say_cancelled(call)
             raise
-        return read_result(answer, self._endpoint.place, modern=call.modern)
+        result = read_result(answer, self._endpoint.place, modern=call.modern)
+        return {**NO_HINT, **result} if call.modern and call.method == "tools/list" else result
 
     async def _say_cancelled(self, call: Call) -> None:
         """Until 2025-11-25 a notification cancels a request; from 2026-07-28 on, closing its stream does, and that has happened."""

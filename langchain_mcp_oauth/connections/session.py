@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,9 +19,11 @@ from mcp.types import (
     Implementation,
     InputRequiredResult,
     InputResponses,
+    ListToolsResult,
     PaginatedRequestParams,
     ServerCapabilities,
     Tool,
+    ToolListChangedNotification,
 )
 from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
@@ -38,6 +40,9 @@ MAX_PAGES = 50
 MAX_TOOLS = 1_000
 """Of one listing; a server that has more is not listed at all, rather than in part."""
 
+LONGEST_TTL = 24 * 60 * 60.0
+"""Seconds for which a listing is believed to be in date, whatever the server says."""
+
 MAX_ROUNDS = 10
 """How often a server may answer one call with "not yet" (2026-07-28: an `InputRequiredResult` without questions)."""
 
@@ -51,7 +56,7 @@ ToolResult: TypeAlias = CallToolResult | InputRequiredResult
 _Send: TypeAlias = Callable[..., Awaitable[ToolResult]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ListedTools:
     """What a server offers one user. All of it is the server's own word, not to be trusted."""
 
@@ -59,6 +64,10 @@ class ListedTools:
     server_info: Implementation | None = None
     instructions: str | None = None
     protocol_version: str | None = None
+    ttl: float = 0.0
+    """Seconds for which it need not be asked again (2026-07-28, SEP-2549); 0 where it does not say."""
+    public: bool = False
+    """It says that others may be shown the same."""
 
 
 class Session(ClientSession):
@@ -68,16 +77,26 @@ class Session(ClientSession):
         endpoint: Where it goes, and as whom.
         asks: Declare to the server that a person can be asked (elicitation).
         logging_callback: Takes its log messages.
+        tools_changed: Awaited when the server says, inside an answer, that its tools are others now.
     """
 
-    def __init__(self, endpoint: Endpoint, *, asks: bool, logging_callback: LoggingFnT | None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        asks: bool,
+        logging_callback: LoggingFnT | None,
+        tools_changed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         name, _, version = user_agent().partition("/")
         super().__init__(
             dispatcher=HttpDispatcher(endpoint),
             client_info=Implementation(name=name, version=version),
             elicitation_callback=answer if asks else None,
             logging_callback=logging_callback,
+            message_handler=self._hear,
         )
+        self._tools_changed = tools_changed
         self._endpoint = endpoint
         self._asks = asks
         self._presumed: DiscoverResult | None = None
@@ -114,6 +133,10 @@ class Session(ClientSession):
         """End it at the server: best effort, at most a second. Never raises, never asks anybody."""
         await self._endpoint.end_session({MCP_PROTOCOL_VERSION_HEADER: self.protocol_version} if self.protocol_version else {})
 
+    async def _hear(self, message: object) -> None:
+        if isinstance(message, ToolListChangedNotification) and self._tools_changed is not None:
+            await self._tools_changed()
+
     async def _initialize(self) -> None:
         try:
             await self.initialize()
@@ -132,20 +155,28 @@ class Session(ClientSession):
         """
         if self._presumed is not None and self._presumed is self.discover_result:
             await _works(self._hear_it_out)
-        tools: list[Tool] = []
+        pages: list[ListToolsResult] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
-            tools += page.tools
-            cursor = page.next_cursor
-            if len(tools) > MAX_TOOLS or not cursor:
+            pages.append(await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None))
+            cursor = pages[-1].next_cursor
+            if sum(len(page.tools) for page in pages) > MAX_TOOLS or not cursor:
                 break
+        tools = tuple(tool for page in pages for tool in page.tools)
         if cursor or len(tools) > MAX_TOOLS:
             raise ProtocolError(f"{self._endpoint.place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
         first: dict[str, Tool] = {}
         for tool in tools:  # a second tool of the same name could not be called, and would hide behind the first (R42)
             first.setdefault(tool.name, tool)
-        return ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version)
+        ttl, public = self._hints(pages)
+        return ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version, ttl, public)
+
+    def _hints(self, pages: Sequence[ListToolsResult]) -> tuple[float, bool]:
+        """How long all pages are in date, and whether all may be shared. Only 2026-07-28 has such hints; what looks like one is none."""
+        if not self.modern:
+            return 0.0, False
+        ttl = min(page.ttl_ms for page in pages) / 1000
+        return min(ttl, LONGEST_TTL), all(page.cache_scope == "public" for page in pages)
 
     async def _hear_it_out(self) -> None:
         """What a server whose revision was known says about itself."""

@@ -1,6 +1,8 @@
 """What the library asks of a store. These docstrings are the specification; `tests/store/` holds every implementation to them.
 
-A store keeps six kinds of rows: grants, authorization requests, client registrations, pinned tools, leases and small counters. It
+A store keeps seven kinds of rows: grants, authorization requests, client registrations, tool listings, pinned tools, leases and small
+counters. It decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every
+method is atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed nothing.
 decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every method is
 atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed nothing.
 
@@ -12,7 +14,7 @@ key that is not configured), `StoreCorruptError` (a sealed value is not its row'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +26,7 @@ from langchain_mcp_oauth.models import (
     Grant,
     GrantKey,
     Lease,
+    Listing,
     RequestStatus,
 )
 
@@ -44,7 +47,8 @@ class TokenStore(Protocol):
         """Insert or replace the grant of `grant.key`, giving it a new `version`; return it as stored.
 
         With `replaces`, only if the stored grant has exactly that version (compare-and-swap); otherwise nothing changes and None is
-        returned: somebody logged in, refreshed or disconnected meanwhile. Without it, unconditionally: a new login wins.
+        returned: somebody logged in, refreshed or disconnected meanwhile. Without it, unconditionally: a new login wins, and this key's
+        tool listing, which was another login's, is deleted with the old one.
         """
         ...
 
@@ -61,7 +65,8 @@ class TokenStore(Protocol):
         ...
 
     async def disconnect(self, key: GrantKey) -> Grant | None:
-        """In one transaction: delete the grant and make every open request of this key `superseded`. Return the deleted grant."""
+        """In one transaction: delete the grant and the tool listing of this key and make every open request of it `superseded`. Return the
+        deleted grant."""
         ...
 
     # Authorization requests -------------------------------------------------------------------------------------------------
@@ -119,6 +124,25 @@ class TokenStore(Protocol):
         """Delete that registration if it still has this `client_id`; a newer one stays. True if this call deleted it."""
         ...
 
+    # Tool listings ------------------------------------------------------------------------------------------------------------
+
+    async def save_listing(self, listing: Listing, document: str) -> None:
+        """Insert or replace the listing of `listing.key`, and keep the document that `listing.digest` names. Equal digests are one
+        document."""
+        ...
+
+    async def load_listings(self, user_id: str) -> Sequence[Listing]:
+        """The listings of one user, at every server, ordered by server name; of exactly this user id, which may be empty."""
+        ...
+
+    async def load_documents(self, digests: Collection[str]) -> Mapping[str, str]:
+        """The documents of these digests; those that are not there are left out."""
+        ...
+
+    async def outdate_listing(self, key: GrantKey, *, now: datetime) -> None:
+        """Make the listing of this key, if there is one, fresh no longer than until `now`."""
+        ...
+
     # Pinned tools -----------------------------------------------------------------------------------------------------------
 
     async def pin_tools(self, key: GrantKey, fingerprints: Mapping[str, str]) -> Mapping[str, str]:
@@ -156,8 +180,8 @@ class TokenStore(Protocol):
     # Housekeeping -----------------------------------------------------------------------------------------------------------
 
     async def purge(self, *, now: datetime) -> int:
-        """Delete what can have no further use: requests that ended or expired a day or more ago, lapsed leases and counters.
-        Return how many rows. Idempotent, and safe while others work."""
+        """Delete what can have no further use: requests that ended or expired a day or more ago, lapsed leases and counters,
+        documents that no listing names. Return how many rows. Idempotent, and safe while others work."""
         ...
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ unique constraint, and whoever comes second starts over and finds the first one'
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from anyio import to_thread
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Engine, UpdateBase, and_, or_
-from sqlmodel import Session, SQLModel, col, delete, insert, select, update
+from sqlalchemy import ColumnElement, Engine, and_, or_
+from sqlmodel import Session, col, delete, insert, select, update
 
-from langchain_mcp_oauth.models import TRANSITIONS, AuthorizationRequest, ClientRegistration, Grant, GrantKey, Lease, RequestStatus
-from langchain_mcp_oauth.store import _rows
+from langchain_mcp_oauth.models import TRANSITIONS, AuthorizationRequest, ClientRegistration, Grant, GrantKey, Lease, Listing, RequestStatus
+from langchain_mcp_oauth.store import _listings, _rows
 from langchain_mcp_oauth.store._database import Database
+from langchain_mcp_oauth.store._statements import change, put
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
 from langchain_mcp_oauth.store.sealing import Keys, Sealer
@@ -97,13 +98,14 @@ class SQLModelTokenStore(TokenStore):
 
     def _put_grant(self, session: Session, grant: Grant) -> Grant:
         stored = self._new_version(grant)
-        _put(session, _rows.grant_row(stored, self._sealer), _of(GrantRow, grant.key))
+        _listings.forget(session, grant.key)
+        put(session, _rows.grant_row(stored, self._sealer), _of(GrantRow, grant.key))
         return stored
 
     def _replace_grant(self, session: Session, grant: Grant, version: int) -> Grant | None:
         stored = self._new_version(grant)
         row = _rows.grant_row(stored, self._sealer).model_dump()
-        replaced = _change(session, update(GrantRow).where(_of(GrantRow, grant.key), col(GrantRow.version) == version).values(row))
+        replaced = change(session, update(GrantRow).where(_of(GrantRow, grant.key), col(GrantRow.version) == version).values(row))
         return stored if replaced else None
 
     def _new_version(self, grant: Grant) -> Grant:
@@ -112,11 +114,11 @@ class SQLModelTokenStore(TokenStore):
 
     async def mark_accepted(self, key: GrantKey, version: int) -> None:
         statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True)
-        await self._write(lambda session: _change(session, statement))
+        await self._write(lambda session: change(session, statement))
 
     async def delete_grant(self, key: GrantKey, version: int) -> bool:
         statement = delete(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version)
-        return await self._write(lambda session: _change(session, statement) == 1)
+        return await self._write(lambda session: change(session, statement) == 1)
 
     async def list_grants(self, user_id: str) -> Sequence[Grant]:
         def work(session: Session) -> list[Grant]:
@@ -129,7 +131,8 @@ class SQLModelTokenStore(TokenStore):
     async def disconnect(self, key: GrantKey) -> Grant | None:
         # Requests before the grant, as in `grant_request`: two transactions that lock in one order never wait for each other.
         def work(session: Session) -> Grant | None:
-            _change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
+            change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
+            _listings.forget(session, key)
             row = session.exec(select(GrantRow).where(_of(GrantRow, key)).with_for_update()).one_or_none()
             if row is None:
                 return None
@@ -155,7 +158,7 @@ class SQLModelTokenStore(TokenStore):
             if row is not None:
                 if row.expires_at > now and _answers(current := _rows.read_request(row, self._sealer), request):
                     return current
-                _change(session, update(RequestRow).where(col(RequestRow.id) == row.id, _PENDING).values(_SUPERSEDED))
+                change(session, update(RequestRow).where(col(RequestRow.id) == row.id, _PENDING).values(_SUPERSEDED))
             session.add(_rows.request_row(opened, self._sealer))
             return opened
 
@@ -179,7 +182,7 @@ class SQLModelTokenStore(TokenStore):
         abandoned = and_(_REDEEMING, col(RequestRow.redeeming_until) <= now)
         claim = {"status": RequestStatus.REDEEMING.value, "redeeming_until": until}
         statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, or_(open_still, abandoned)).values(claim)
-        return await self._write(lambda session: _change(session, statement) == 1)
+        return await self._write(lambda session: change(session, statement) == 1)
 
     async def grant_request(self, auth_id: str, grant: Grant) -> Grant | None:
         this = and_(col(RequestRow.auth_id) == auth_id, _of(RequestRow, grant.key))
@@ -189,16 +192,16 @@ class SQLModelTokenStore(TokenStore):
         older = update(RequestRow).where(_of(RequestRow, grant.key), _REDEEMING, col(RequestRow.id) < opened).values(_SUPERSEDED)
 
         def work(session: Session) -> Grant | None:
-            if not _change(session, granted):
+            if not change(session, granted):
                 return None
-            _change(session, older)
+            change(session, older)
             return self._put_grant(session, grant)
 
         return await self._write(work)
 
     async def close_request(self, auth_id: str, status: RequestStatus) -> bool:
         statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, _may_become(status)).values(status=status.value)
-        return await self._write(lambda session: _change(session, statement) == 1)
+        return await self._write(lambda session: change(session, statement) == 1)
 
     # Clients ----------------------------------------------------------------------------------------------------------------
 
@@ -211,12 +214,29 @@ class SQLModelTokenStore(TokenStore):
 
     async def save_client(self, client: ClientRegistration, url: str) -> None:
         row = partial(_rows.client_row, _rows.without_configured_secret(client), url, self._sealer)
-        await self._write(lambda session: _put(session, row(), _at(client.issuer, client.redirect_uri, url)))
+        await self._write(lambda session: put(session, row(), _at(client.issuer, client.redirect_uri, url)))
 
     async def delete_client(self, client: ClientRegistration, url: str) -> bool:
         which = _at(client.issuer, client.redirect_uri, url)
         statement = delete(ClientRow).where(which, col(ClientRow.client_id) == client.client_id)
-        return await self._write(lambda session: _change(session, statement) == 1)
+        return await self._write(lambda session: change(session, statement) == 1)
+
+    # Tool listings ------------------------------------------------------------------------------------------------------------
+
+    async def save_listing(self, listing: Listing, document: str) -> None:
+        await self._write(lambda session: _listings.save(session, listing, document, self._sealer))
+
+    async def load_listings(self, user_id: str) -> Sequence[Listing]:
+        return await self._read(lambda session: _listings.load(session, user_id))
+
+    async def load_documents(self, digests: Collection[str]) -> Mapping[str, str]:
+        def work(session: Session) -> dict[str, str]:
+            return {row.digest: self._sealer.open(row.sealed, row.identity) for row in _listings.load_documents(session, digests)}
+
+        return await self._read(work)
+
+    async def outdate_listing(self, key: GrantKey, *, now: datetime) -> None:
+        await self._write(lambda session: change(session, _listings.outdated(key, now)))
 
     # Pinned tools -----------------------------------------------------------------------------------------------------------
 
@@ -234,7 +254,7 @@ class SQLModelTokenStore(TokenStore):
     async def repin_tools(self, key: GrantKey, fingerprints: Mapping[str, str] | None) -> None:
         def work(session: Session) -> None:
             if fingerprints is None:
-                _change(session, delete(PinRow).where(_of(PinRow, key)))
+                change(session, delete(PinRow).where(_of(PinRow, key)))
             else:
                 self._pin(session, key, {**(self._pinned(session, key) or {}), **fingerprints})
 
@@ -245,7 +265,7 @@ class SQLModelTokenStore(TokenStore):
         return _rows.read_pins(row, self._sealer) if row else None
 
     def _pin(self, session: Session, key: GrantKey, pinned: dict[str, str]) -> dict[str, str]:
-        _put(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key))
+        put(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key))
         return pinned
 
     # Leases -----------------------------------------------------------------------------------------------------------------
@@ -256,18 +276,18 @@ class SQLModelTokenStore(TokenStore):
         values = {"holder": lease.holder, "until": lease.until}
 
         def work(session: Session) -> Lease | None:
-            if _change(session, update(LeaseRow).where(named, col(LeaseRow.until) <= now).values(values)):
+            if change(session, update(LeaseRow).where(named, col(LeaseRow.until) <= now).values(values)):
                 return lease
             if session.exec(select(LeaseRow).where(named)).one_or_none():
                 return None
-            _change(session, insert(LeaseRow).values(name=digest(name), **values))
+            change(session, insert(LeaseRow).values(name=digest(name), **values))
             return lease
 
         return await self._write(work)
 
     async def release_lease(self, lease: Lease) -> None:
         statement = delete(LeaseRow).where(col(LeaseRow.name) == digest(lease.name), col(LeaseRow.holder) == lease.holder)
-        await self._write(lambda session: _change(session, statement))
+        await self._write(lambda session: change(session, statement))
 
     # Counters ---------------------------------------------------------------------------------------------------------------
 
@@ -276,9 +296,9 @@ class SQLModelTokenStore(TokenStore):
 
         def work(session: Session) -> int:
             running = update(CounterRow).where(named, col(CounterRow.until) > now)
-            if _change(session, running.values(value=col(CounterRow.value) + 1)):
+            if change(session, running.values(value=col(CounterRow.value) + 1)):
                 return session.exec(select(CounterRow.value).where(named)).one()
-            _put(session, CounterRow(name=digest(name), value=1, until=now + window), and_(named, col(CounterRow.until) <= now))
+            put(session, CounterRow(name=digest(name), value=1, until=now + window), and_(named, col(CounterRow.until) <= now))
             return 1
 
         return await self._write(work)
@@ -298,8 +318,9 @@ class SQLModelTokenStore(TokenStore):
             delete(RequestRow).where(ended),
             delete(LeaseRow).where(col(LeaseRow.until) <= now),
             delete(CounterRow).where(col(CounterRow.until) <= now),
+            _listings.unnamed_documents(),
         )
-        return await self._write(lambda session: sum(_change(session, statement) for statement in statements))
+        return await self._write(lambda session: sum(change(session, statement) for statement in statements))
 
     async def rotate(self) -> int:
         """Seal with the first key every row that another key sealed; return how many.
@@ -344,15 +365,3 @@ def _answers(current: AuthorizationRequest, wanted: AuthorizationRequest) -> boo
     """Whether a person who answers `current` has given what `wanted` asks for."""
     same = (current.issuer, current.redirect_uri, current.client.client_id) == (wanted.issuer, wanted.redirect_uri, wanted.client.client_id)
     return same and set(wanted.scopes) <= set(current.scopes)
-
-
-def _change(session: Session, statement: UpdateBase) -> int:
-    """Run an UPDATE, DELETE or INSERT; return how many rows it met."""
-    return session.exec(statement, execution_options={"synchronize_session": False}).rowcount
-
-
-def _put(session: Session, row: SQLModel, which: ColumnElement[bool]) -> None:
-    """Replace the row that `which` finds, or insert it."""
-    values = row.model_dump()
-    if not _change(session, update(type(row)).where(which).values(values)):
-        _change(session, insert(type(row)).values(values))

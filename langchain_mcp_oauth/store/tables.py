@@ -24,8 +24,10 @@ __all__ = [
     "SEALED",
     "ClientRow",
     "CounterRow",
+    "DocumentRow",
     "GrantRow",
     "LeaseRow",
+    "ListingRow",
     "PinRow",
     "RequestRow",
     "SealedRow",
@@ -145,7 +147,33 @@ class PinRow(SealedRow, table=True):
         return ("pins", self.user_id, self.server, self.url)
 
 
-SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, PinRow)
+class DocumentRow(SealedRow, table=True):
+    """What a server listed: sealed, so that nobody without the key can put words before a model."""
+
+    __tablename__ = "mcp_oauth_documents"
+
+    digest: str = Field(primary_key=True)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("document", self.digest)
+
+
+SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, PinRow, DocumentRow)
+
+
+class ListingRow(_Row, table=True):
+    """Which document a server listed to one user, or (no user id) to anybody."""
+
+    __tablename__ = "mcp_oauth_listings"
+
+    user_id: str = Field(primary_key=True)
+    server: str = Field(primary_key=True)
+    url: str = Field(primary_key=True)
+    digest: str = Field(index=True)
+    listed_at: datetime = Field(sa_type=UTCDateTime)
+    fresh_until: datetime = Field(sa_type=UTCDateTime)
+    public: bool
 
 
 class LeaseRow(_Row, table=True):

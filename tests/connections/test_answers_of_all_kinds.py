@@ -208,6 +208,52 @@ async def test_long_listings(connection_to: Callable[..., Any]) -> None:
         assert len(front.of("tools/list")) == requests
 
 
+@pytest.mark.parametrize(
+    ("era", "hints", "ttl", "public"),
+    [
+        ("2026-07-28", [{"ttlMs": 90_000, "cacheScope": "private"}], 90.0, False),
+        ("2026-07-28", [{"ttlMs": 90_000, "cacheScope": "public"}], 90.0, True),
+        ("2026-07-28", [{"ttlMs": 90_000, "cacheScope": "public"}, {"ttlMs": 5_000, "cacheScope": "private"}], 5.0, False),
+        ("2026-07-28", [{"ttlMs": 10**12, "cacheScope": "public"}], 86_400.0, True),
+        ("2026-07-28", [{"ttlMs": 0, "cacheScope": "public"}], 0.0, True),
+        ("2026-07-28", [{"ttlMs": -1, "cacheScope": "public"}], 0.0, True),
+        ("2026-07-28", [{"cacheScope": "public"}], 0.0, True),
+        ("2026-07-28", [{}], 0.0, False),
+        ("2025-11-25", [{"ttlMs": 90_000, "cacheScope": "public"}], 0.0, False),
+    ],
+)
+async def test_how_long_a_listing_is_in_date(
+    connection_to: Callable[..., Any], era: str, hints: list[dict[str, Any]], ttl: float, public: bool
+) -> None:
+    """The shortest time of all pages, a day at most; shared only if all pages say so; before 2026-07-28 there are no such hints."""
+
+    def page(seen: Seen) -> Response:
+        number = int(seen.params.get("cursor", 0))
+        more = {"nextCursor": str(number + 1)} if number + 1 < len(hints) else {}
+        return reply(seen, {"tools": [{"name": f"t{number}", "inputSchema": {"type": "object"}}], **hints[number], **more})
+
+    listed = await (await connection_to(fake(era, tools_list=page))).list_tools(None)
+    assert (listed.ttl, listed.public) == (ttl, public)
+
+
+@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+async def test_a_server_says_that_its_tools_changed(serve: Serve, connect: Connect, era: str) -> None:
+    """Inside the answer to a call: its user's key is handed on before the answer is."""
+
+    def answer(seen: Seen) -> Response:
+        return events({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}, answer_to(seen, TEXT))
+
+    url = f"{serve(fake(era, tools_call=answer))}/mcp"
+    changed: list[GrantKey] = []
+
+    async def hear(key: GrantKey) -> None:
+        changed.append(key)
+
+    key = GrantKey("ada", "example", url)
+    await (await connect(url, tools_changed=hear)).get(key).call_tool(None, "t", {})
+    assert changed == [key]
+
+
 async def test_the_first_of_several_tools_with_one_name(connection_to: Callable[..., Any]) -> None:
     """A second one could not be called, and would lend its description to the first."""
     tools = [{"name": name, "description": text, "inputSchema": {"type": "object"}} for name, text in (("a", "1"), ("b", "2"), ("a", "3"))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, GrantKey, Reason, TokenSet
+from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, GrantKey, Listing, Reason, TokenSet
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = GrantKey("alice", "files", "https://mcp.example/mcp")
@@ -66,3 +66,7 @@ def a_request(name: str = "1", **changes: Any) -> AuthorizationRequest:
         **ENDPOINTS,
     )
     return replace(request, **changes)
+
+
+def a_listing(key: GrantKey = KEY, **changes: Any) -> Listing:
+    return replace(Listing(key, "digest-1", NOW, NOW + minutes(5), public=True), **changes)

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from langchain_mcp_oauth.models import TRANSITIONS, Grant, GrantKey, Lease, Reason, RequestStatus
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore
 
-from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
+from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_listing, a_request, minutes
 
 pytestmark = pytest.mark.anyio
 
@@ -588,6 +588,67 @@ async def test_purging_keeps_what_ended_today(store: Store, status: RequestStatu
     await stored_request(store, status)
     assert await store.purge(now=NOW + timedelta(hours=24, minutes=9)) == 0
     assert await status_of(store, "auth-1") is status
+
+
+# Tool listings ------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_listing_comes_back_as_it_went_in(store: Store) -> None:
+    """Of exactly this user, by server; those told the same share one document."""
+    other = GrantKey(KEY.user_id, "apples", KEY.url)
+    await store.save_listing(a_listing(), "canary-document")
+    await store.save_listing(a_listing(other, public=False), "canary-document")
+    for key in OTHER_KEYS[3:]:
+        await store.save_listing(a_listing(key), "canary-document")
+    assert await store.load_listings(KEY.user_id) == [a_listing(other, public=False), a_listing()]
+    assert await store.load_documents({"digest-1", "digest-2"}) == {"digest-1": "canary-document"}
+
+
+async def test_what_anybody_is_told_is_nobodys(store: Store) -> None:
+    """The empty user id is a user id like any other."""
+    anybodys = GrantKey("", KEY.server, KEY.url)
+    await store.save_listing(a_listing(anybodys), "canary-document")
+    assert await store.load_listings("") == [a_listing(anybodys)]
+    assert await store.load_listings(KEY.user_id) == []
+
+
+async def test_a_new_listing_replaces_the_old_one(store: Store) -> None:
+    """Its document goes with the next purge."""
+    await store.save_listing(a_listing(), "canary-document")
+    new = a_listing(digest="digest-2", listed_at=NOW + minutes(1))
+    await store.save_listing(new, "canary-document-2")
+    assert await store.load_listings(KEY.user_id) == [new]
+    assert await store.purge(now=NOW) == 1
+    assert await store.load_documents({"digest-1", "digest-2"}) == {"digest-2": "canary-document-2"}
+
+
+async def test_a_listing_can_be_put_out_of_date(store: Store) -> None:
+    """It stays, as the last one; nothing is made fresher than it was; other users' are as before."""
+    await store.save_listing(a_listing(), "canary-document")
+    await store.save_listing(a_listing(OTHER_KEYS[0]), "canary-document")
+    await store.outdate_listing(KEY, now=NOW + minutes(1))
+    await store.outdate_listing(KEY, now=NOW + minutes(2))
+    assert await store.load_listings(KEY.user_id) == [a_listing(fresh_until=NOW + minutes(1))]
+    assert await store.load_listings(OTHER_KEYS[0].user_id) == [a_listing(OTHER_KEYS[0])]
+
+
+@pytest.mark.parametrize("end", ["disconnect", "log in", "complete"])
+async def test_a_listing_ends_with_its_login(store: Store, end: str) -> None:
+    """What was listed to one login is not shown to the next; a refresh is no new login; other users keep theirs."""
+    saved = await store.save_grant(a_grant())
+    assert saved is not None
+    for key in (KEY, OTHER_KEYS[0]):
+        await store.save_listing(a_listing(key), "canary-document")
+    await store.save_grant(a_grant(), replaces=saved.version)
+    assert await store.load_listings(KEY.user_id) == [a_listing()]
+    if end == "disconnect":
+        await store.disconnect(KEY)
+    elif end == "log in":
+        await store.save_grant(a_grant())
+    else:
+        await stored_request(store, RequestStatus.GRANTED)
+    assert await store.load_listings(KEY.user_id) == []
+    assert await store.load_listings(OTHER_KEYS[0].user_id) == [a_listing(OTHER_KEYS[0])]
 
 
 # Many tasks, threads, loops and processes ---------------------------------------------------------------------------------------

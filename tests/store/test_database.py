@@ -28,7 +28,7 @@ from langchain_mcp_oauth.store.schema import upgrade_tables
 from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.store.tables import METADATA, GrantRow, UTCDateTime
 
-from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_request, minutes
+from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_listing, a_request, minutes
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +46,7 @@ READS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "load_request": lambda store: store.load_request("auth-1"),
     "load_request_by_state": lambda store: store.load_request_by_state(SecretStr("canary-state-1")),
     "load_client": lambda store: store.load_client(ISSUER, REDIRECT, KEY.url),
+    "load_documents": lambda store: store.load_documents({"digest-1"}),
     "rotate": lambda store: store.rotate(),
 }
 """Whatever opens a sealed value."""
@@ -69,6 +70,7 @@ async def fill(store: Store) -> None:
         await store.open_request(a_request(name, key=key), now=NOW)
     await store.save_client(a_client(), KEY.url)
     await store.save_client(a_client(), BOB.url + "/other")
+    await store.save_listing(a_listing(), "canary-document")
 
 
 def rows(database: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -314,7 +316,7 @@ async def test_rotating_seals_every_row_with_the_first_key(shared_database: str)
     old_store, both, new_store = (a_store(shared_database, encryption_key=key) for key in (ENCRYPTION_KEY, [new, ENCRYPTION_KEY], new))
     await fill(old_store)
     grant, request = await old_store.load_grant(KEY), await old_store.load_request("auth-1")
-    assert [await both.rotate(), await both.rotate()] == [6, 0]
+    assert [await both.rotate(), await both.rotate()] == [7, 0]
     assert (await new_store.load_grant(KEY), await new_store.load_request("auth-1")) == (grant, request)
     assert await new_store.load_client(ISSUER, REDIRECT, KEY.url) == a_client()
     with pytest.raises(StoreKeyError):

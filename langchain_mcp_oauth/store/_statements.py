@@ -1,0 +1,20 @@
+"""Two statements that every table needs."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, UpdateBase
+from sqlmodel import Session, SQLModel, insert, update
+
+__all__ = ["change", "put"]
+
+
+def change(session: Session, statement: UpdateBase) -> int:
+    """Run an UPDATE, DELETE or INSERT; return how many rows it met."""
+    return session.exec(statement, execution_options={"synchronize_session": False}).rowcount
+
+
+def put(session: Session, row: SQLModel, which: ColumnElement[bool]) -> None:
+    """Replace the row that `which` finds, or insert it."""
+    values = row.model_dump()
+    if not change(session, update(type(row)).where(which).values(values)):
+        change(session, insert(type(row)).values(values))
