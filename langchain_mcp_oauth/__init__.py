@@ -38,6 +38,8 @@ from langchain_mcp_oauth.errors import (
     UserRequiredError,
     WrongUserError,
 )
+from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
+from langchain_mcp_oauth.grants.provided import TokenProvider
 from langchain_mcp_oauth.interrupts import (
     auth_interrupts,
     interrupt_run,
@@ -62,6 +64,7 @@ __all__ = [
     "AuthorizationDenied",
     "AuthorizationError",
     "CallbackError",
+    "ClientCredentials",
     "ConfigurationError",
     "ConnectionFailed",
     "CredentialsRequired",
@@ -89,6 +92,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreVersionError",
     "TokenEndpointError",
+    "TokenProvider",
     "TokenRejectedError",
     "TokenStore",
     "ToolsChanged",

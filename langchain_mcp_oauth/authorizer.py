@@ -24,6 +24,7 @@ from langchain_mcp_oauth.errors import (
     UnknownServerError,
 )
 from langchain_mcp_oauth.grant_cache import GrantCache
+from langchain_mcp_oauth.grants.contract import SilentGrant, Wanted
 from langchain_mcp_oauth.models import (
     AuthorizationRequest,
     BearerChallenge,
@@ -33,9 +34,21 @@ from langchain_mcp_oauth.models import (
     Reason,
 )
 from langchain_mcp_oauth.oauth.challenge import ask_for_challenge
-from langchain_mcp_oauth.oauth.decisions import Authorize, GiveUp, Refresh, Use, asked_for, next_step, step_up_scopes, union
+from langchain_mcp_oauth.oauth.decisions import (
+    Authorize,
+    GiveUp,
+    Obtain,
+    Refresh,
+    Use,
+    asked_for,
+    next_silent_step,
+    next_step,
+    step_up_scopes,
+    union,
+)
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
+from langchain_mcp_oauth.obtaining import Obtainer, fits, kept_under
 from langchain_mcp_oauth.refreshing import Refresher, give_back
 from langchain_mcp_oauth.servers import MCPServer, is_name
 from langchain_mcp_oauth.status import ServerStatus, status_of
@@ -91,6 +104,7 @@ class Authorizer:
         self._cache = GrantCache()
         self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random)
         self._refresher = Refresher(self._world)
+        self._obtainer = Obtainer(self._world)
         self._authorizing = Authorizing(self._world, redirect_uri=self._required_redirect_uri, lifetime=request_lifetime)
 
     def key(self, user_id: str, server: str) -> GrantKey:
@@ -118,10 +132,12 @@ class Authorizer:
             TokenRejectedError, ScopeNotGrantedError: nobody can.
             ConnectionFailed, DiscoveryError, RegistrationError, StoreError: it could not be found out. Nothing was lost.
         """
+        server = self.servers[key.server]
+        if server.grant is not None:
+            return await self._acquire_silently(server, server.grant, key, refusal, recovered=recovered)
         grant = await self._load(key, fresh=refusal is not None)
         challenge = refusal.challenge if refusal and _same(refusal.grant, grant) else None
         answered = await self._answered(grant, challenge)
-        server = self.servers[key.server]
         step = next_step(
             grant,
             challenge,
@@ -144,6 +160,27 @@ class Authorizer:
                 raise _given_up(code, key, scopes)
             case _:
                 assert_never(step)
+
+    async def _acquire_silently(
+        self, server: MCPServer, source: SilentGrant, key: GrantKey, refusal: Refusal | None, *, recovered: bool
+    ) -> Grant | None:
+        """As `acquire`, where nobody has to be asked. The grant is the user's to use, wherever it is kept."""
+        kept = kept_under(key, server)
+        grant = await self._load(kept, fresh=refusal is not None)
+        challenge = refusal.challenge if refusal and _same(refusal.grant, grant) else None
+        now = self._now()
+        step = next_silent_step(grant, challenge, now, recovered=recovered, start_with_login=server.start == "login", ceiling=server.scopes)
+        match step:
+            case Use(usable):
+                grant = usable
+            case Obtain(scopes):
+                wanted = Wanted(key=kept, user_id=key.user_id, server=server, scopes=scopes, challenge=challenge, previous=grant, now=now)
+                grant = self._cache.put(await self._obtainer.obtain(source, wanted))
+            case GiveUp(code, scopes):
+                raise _given_up(code, key, scopes)
+            case _:
+                assert_never(step)
+        return grant and replace(grant, key=key)
 
     async def accepted(self, grant: Grant | None) -> None:
         """Remember that the server accepted this login; a 401 later means that it ended, not that it never worked.
@@ -190,7 +227,9 @@ class Authorizer:
 
     async def forget(self, key: GrantKey) -> Grant | None:
         """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
-        grant = await self.store.disconnect(key)
+        kept = kept_under(key, self.servers[key.server])
+        grant = await self.store.disconnect(kept)
+        self._cache.drop(kept)
         self._changed(key)
         return grant
 
@@ -200,16 +239,18 @@ class Authorizer:
 
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""
-        grants = {grant.key: grant for grant in await self.store.list_grants(user_id)}
-        keys = {name: self.key(user_id, name) for name in self.servers}
+        keys = {name: kept_under(self.key(user_id, name), server) for name, server in self.servers.items()}
+        grants = {grant.key: grant for user in {key.user_id for key in keys.values()} for grant in await self.store.list_grants(user)}
         now = self._now()
         requests = {name: await self.store.find_open_request(key, now=now) for name, key in keys.items()}
         return {name: status_of(name, grants.get(key), requests[name], now) for name, key in keys.items()}
 
     async def begin(self, key: GrantKey) -> AuthRequired | None:
         """What a person opens to log in, or to log in anew. See `MCPOAuthToolkit.begin_authorization`."""
-        grant = await self._load(key, fresh=True)
         server = self.servers[key.server]
+        if server.grant is not None:
+            return None  # nobody has to be asked
+        grant = await self._load(key, fresh=True)
         waiting = await self.store.find_open_request(key, now=self._now())
         # What the server itself says of its guard comes first (RFC 9728 §5.1); an open request was made with that.
         challenge = None if waiting else await self._world.ask(key, ask_for_challenge(server))
@@ -273,11 +314,13 @@ class Authorizer:
         return await self._load(key, fresh=False) is not None
 
     async def _load(self, key: GrantKey, *, fresh: bool) -> Grant | None:
-        if not fresh and (recent := self._cache.get(key)) is not None:
+        """The grant kept under this key, if it came about as the server is configured now."""
+        server = self.servers[key.server]
+        if not fresh and (recent := self._cache.get(key)) is not None and fits(recent, server):
             return recent
         self._cache.drop(key)
         grant = await self.store.load_grant(key)
-        return self._cache.put(grant) if grant is not None else None
+        return self._cache.put(grant) if grant is not None and fits(grant, server) else None
 
     def _required_redirect_uri(self) -> str:
         if self._redirect_uri is None:

@@ -95,8 +95,9 @@ class ClientRegistration:
     issuer: str
     client_id: str
     client_secret: SecretStr | None = None
+    """What it authenticates with; for `private_key_jwt` its private key."""
     auth_method: str = "none"
-    """`token_endpoint_auth_method`: `none`, `client_secret_basic` or `client_secret_post`."""
+    """`token_endpoint_auth_method`: `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`."""
     kind: str
     """`preregistered` (configured), `metadata_document` (CIMD) or `dynamic` (RFC 7591)."""
     redirect_uri: str
@@ -122,6 +123,8 @@ class Grant:
     scopes_requested: tuple[str, ...] = ()
     accepted: bool = False
     """Whether the MCP server has ever accepted a token of this login; false again after a new login, kept over refreshes."""
+    source: str = "login"
+    """How it came about: a person's login, or the `source` of the `SilentGrant` that obtained it."""
     version: int = 0
     """Opaque and new with every save (login or refresh), so it never repeats for a key; 0 before the first. Compare-and-swap runs on it."""
 

@@ -11,13 +11,15 @@ from mcp.types import CallToolResult
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from langchain_mcp_oauth.errors import ConfigurationError, UnsafeURLError
+from langchain_mcp_oauth.grants.contract import SilentGrant
+from langchain_mcp_oauth.oauth.client_keys import import_private_key
 from langchain_mcp_oauth.oauth.urls import check_url, is_loopback_host
 
 __all__ = ["MCPServer", "RegisteredClient", "is_name", "parse_servers"]
 
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 
-AuthMethod: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post"]
+AuthMethod: TypeAlias = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint")
 _REQUIRED_METADATA = ("issuer", "authorization_endpoint", "token_endpoint")
@@ -46,8 +48,26 @@ class RegisteredClient(BaseModel):
     client_id: str
     client_secret: SecretStr | None = None
     """Never stored: it is read from here whenever it is needed."""
+    private_key: SecretStr | None = None
+    """See `MCPServer.private_key`."""
     client_auth_method: AuthMethod | None = None
-    """Default: what the server supports, `client_secret_basic` first (RFC 7591 §2)."""
+    """Default: `private_key_jwt` with a `private_key`; else what the server supports, `client_secret_basic` first (RFC 7591 §2)."""
+
+    @field_validator("private_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and _check_key(value)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> RegisteredClient:
+        if self.private_key and self.client_secret:
+            raise ValueError("client_secret and private_key exclude each other")
+        return self
+
+    @property
+    def credential(self) -> SecretStr | None:
+        """What it authenticates with."""
+        return self.private_key or self.client_secret
 
 
 class MCPServer(BaseModel):
@@ -62,7 +82,7 @@ class MCPServer(BaseModel):
         ConfigurationError: a value cannot work; the message names it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     url: str
     """The MCP endpoint. https, or http on loopback for development. Its exact text is part of the identity of every login."""
@@ -72,11 +92,15 @@ class MCPServer(BaseModel):
     """A client registered beforehand at `issuer`. Default: a client-ID metadata document or dynamic registration."""
     client_secret: SecretStr | None = None
     """Its secret. Never stored: it is read from here whenever it is needed."""
+    private_key: SecretStr | None = None
+    """Its private key instead of a secret, RSA or EC, PEM or JWK: it signs an assertion for each token request (`private_key_jwt`,
+    RFC 7523 §2.2). Never stored."""
     client_auth_method: AuthMethod | None = None
-    """How the pre-registered client authenticates. Default: what the server supports, `client_secret_basic` first (RFC 7591 §2)."""
+    """How the pre-registered client authenticates. Default: `private_key_jwt` with a `private_key`; else what the server supports,
+    `client_secret_basic` first (RFC 7591 §2)."""
     issuer: str | None = None
-    """The authorization server to use, of those the MCP server names (default: the first). Compared exactly. Required with
-    `client_secret`, so that no server can have the secret sent elsewhere (servers on loopback excepted)."""
+    """The authorization server to use, of those the MCP server names (default: the first). Compared exactly. Required with `client_secret`
+    or `private_key`, and with grants that send an assertion, so that no server can have it sent elsewhere (but for servers on loopback)."""
     clients: Mapping[str, RegisteredClient] = {}
     """Clients registered beforehand at several authorization servers, by issuer, for MCP servers that move from one to another. With any,
     an authorization server that is not among them is an error, and nothing is registered."""
@@ -89,6 +113,9 @@ class MCPServer(BaseModel):
     own origin, as that revision prescribes (§2.3.3). Metadata that is found is used instead. Default: nothing is guessed."""
     start: Literal["anonymous", "login"] = "anonymous"
     """`login`: ask for the login before the first request, for servers that answer anonymous ones with less."""
+    grant: SilentGrant | None = None
+    """How tokens come about without a browser: `ClientCredentials`, `EnterpriseManaged`, `WorkloadIdentity` or `TokenProvider`.
+    Default: a person logs in."""
     headers: Mapping[str, SecretStr] | None = None
     """Sent with every MCP request to this server's origin. `Authorization` is refused here: the login sets it."""
     oauth_headers: Mapping[str, SecretStr] = {}
@@ -123,6 +150,11 @@ class MCPServer(BaseModel):
         if value is not None and not _is_allowed(value):
             raise ValueError("must be an absolute https:// URL (http:// only on loopback), without user, password or fragment")
         return value
+
+    @field_validator("private_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return value and _check_key(value)
 
     @field_validator("client_metadata_url")
     @classmethod
@@ -184,12 +216,15 @@ class MCPServer(BaseModel):
 
     @model_validator(mode="after")
     def _secret_needs_its_client(self) -> MCPServer:
-        if self.client_secret is None:
+        if self.private_key and self.client_secret:
+            raise ValueError("client_secret and private_key exclude each other")
+        if not (self.private_key or self.client_secret):
             return self
+        name = "private_key" if self.private_key else "client_secret"
         if not self.client_id:
-            raise ValueError("client_secret needs client_id")
-        if not self.issuer and not is_loopback_host(urlsplit(self.url).hostname):
-            raise ValueError("client_secret needs issuer: the only authorization server it may be sent to")
+            raise ValueError(f"{name} needs client_id")
+        if self.needs_issuer:
+            raise ValueError(f"{name} needs issuer: the only authorization server it may be sent to")
         return self
 
     @property
@@ -198,11 +233,32 @@ class MCPServer(BaseModel):
         endpoints = (self.authorization_server or {}).get
         return tuple(filter(None, (self.url, self.issuer, *map(endpoints, _ENDPOINTS))))
 
+    @model_validator(mode="after")
+    def _grant_can_work(self) -> MCPServer:
+        if self.grant is not None and (problem := self.grant.problem(self)):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def needs_issuer(self) -> bool:
+        """Whether nothing says where a credential may be sent. On loopback nothing has to."""
+        return not (self.issuer or self.clients) and not is_loopback_host(urlsplit(self.url).hostname)
+
     def client_at(self, issuer: str) -> RegisteredClient | None:
         """The client registered beforehand at this authorization server, compared exactly; None if there is none."""
         if self.client_id is None or self.issuer not in {None, issuer}:
             return self.clients.get(issuer)
-        return RegisteredClient(client_id=self.client_id, client_secret=self.client_secret, client_auth_method=self.client_auth_method)
+        return RegisteredClient(
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            private_key=self.private_key,
+            client_auth_method=self.client_auth_method,
+        )
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    import_private_key(key.get_secret_value())
+    return key
 
 
 def _is_allowed(url: str) -> bool:

@@ -68,7 +68,7 @@ def status_of(server: str, grant: Grant | None, request: AuthorizationRequest | 
     return ServerStatus(
         server,
         connected=_usable(grant, now),
-        issuer=grant.issuer,
+        issuer=grant.issuer or None,  # a token that the application provided names none
         scopes=grant.tokens.scopes,
         expires_at=grant.tokens.expires_at,
         refreshable=grant.tokens.refresh_token is not None,

@@ -28,6 +28,9 @@ from langchain_mcp_oauth.tools import make_connect_tool, make_tools
 
 __all__ = ["MCPOAuthToolkit"]
 
+SERVICE = "service"
+"""Who calls where every server takes the application itself for its user: nothing is kept under this name."""
+
 OnAuthRequired: TypeAlias = Callable[[PersonRequired], Awaitable[None] | None]
 EncryptionKey: TypeAlias = str | Sequence[str] | Callable[[], str | Sequence[str]]
 
@@ -46,7 +49,8 @@ class MCPOAuthToolkit(BaseToolkit):
         redirect_uri: Where browsers come back to: https, or http on loopback. Default: that of `on_auth_required`, if it has one
             (`LoopbackBrowser` does). Needed only once a login is.
         user_id: Whose accounts, when they are always the same person's. Default: what each run says, see `user_of_run`; a call for which
-            nobody says is refused, never given a shared identity.
+            nobody says is refused, never given a shared identity. Not needed where every server has a grant of the application's own,
+            such as `ClientCredentials`.
         on_auth_required: Called in the call's own frame, with nothing held open, when a person has to authorize; it returns (or
             awaits) to look again, or raises to stop. Default `interrupt_run`: an interrupt inside a LangGraph run, the exception outside.
         encryption_key: What seals tokens at rest: 32 bytes in URL-safe base64 (`Fernet.generate_key()` prints one), several (the first
@@ -329,7 +333,10 @@ class MCPOAuthToolkit(BaseToolkit):
 
     def _whose(self, user_id: str | None, config: RunnableConfig | None) -> str | None:
         user = user_id if user_id is not None else self._user_id
-        return user if user is not None else user_of_run(config)
+        user = user if user is not None else user_of_run(config)
+        if user is None and all(server.grant is not None and not server.grant.per_user for server in self.servers.values()):
+            return SERVICE
+        return user
 
 
 def _user_required() -> UserRequiredError:

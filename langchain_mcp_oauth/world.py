@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
-from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth import Drive, Flow
 from langchain_mcp_oauth.oauth.headers import with_headers
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
@@ -16,12 +16,6 @@ from langchain_mcp_oauth.store.contract import TokenStore
 __all__ = ["Drive", "World"]
 
 T = TypeVar("T")
-
-
-class Drive(Protocol):
-    """Does the IO of an OAuth conversation, within `EXCHANGE_SECONDS`; see `http.drive`."""
-
-    def __call__(self, flow: Flow[T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +45,7 @@ class World:
         configured = self.server(key).client_at(client.issuer)
         if client.kind != "preregistered" or configured is None or configured.client_id != client.client_id:
             return client
-        return replace(client, client_secret=configured.client_secret)
+        return replace(client, client_secret=configured.credential)
 
     def sendable(self, grant: Grant) -> Grant:
         """The grant as it is sent: with its client's secret."""

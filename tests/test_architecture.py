@@ -14,9 +14,9 @@ NAME = "langchain_mcp_oauth"
 
 FLOORS = [
     {"errors", "models"},
-    {"oauth", "servers"},
+    {"oauth", "servers", "grants"},
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
-    {"world", "refreshing", "authorizing", "status", "authorizer"},
+    {"world", "refreshing", "obtaining", "authorizing", "status", "authorizer"},
     {"connections", "loops", "catalogue", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit"},
     {"middleware", "pages", "web", "loopback"},
@@ -33,6 +33,7 @@ DOORS = {
     "cryptography": {"store"},
     "httpcore2": {"http"},
     "authlib": {"oauth"},
+    "joserfc": {"oauth"},
     "mcp.client.auth": {"oauth"},
     "mcp.client.session": {"connections"},
     "mcp.shared.dispatcher": {"connections"},

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import ConfigurationError
+from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
 from langchain_mcp_oauth.servers import MCPServer, parse_servers
 
 URL = "https://mcp.example.com/mcp"
@@ -161,6 +163,31 @@ def test_clients_belong_to_their_issuers() -> None:
     assert "issuers" in refusal(URL, clients={"a.example": {"client_id": "a"}})
     assert "client_id" in refusal(URL, clients=clients, client_id="c")
     assert "clients" in refusal(URL, clients={"https://a.example": {"client_id": "a", "secret": CANARY}})
+
+
+KEY_PEM = ECKey.generate_key("P-256").as_pem(private=True).decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"private_key": KEY_PEM}, "private_key needs client_id"),
+        ({"private_key": KEY_PEM, "client_id": "mine"}, "private_key needs issuer"),
+        ({"private_key": KEY_PEM, "client_secret": CANARY, "client_id": "mine", "issuer": URL}, "exclude each other"),
+        ({"private_key": f"-----BEGIN {CANARY}", "client_id": "mine", "issuer": URL}, "private_key: "),
+        ({"private_key": f'{{"kty": "oct", "k": "{CANARY}"}}', "client_id": "mine", "issuer": URL}, "private_key: "),
+        ({"private_key": f'{{"kty": "{CANARY}', "client_id": "mine", "issuer": URL}, "private_key: "),
+        ({"grant": ClientCredentials()}, "ClientCredentials needs client_id"),
+        ({"grant": ClientCredentials(), "client_id": "mine", "issuer": URL}, "ClientCredentials needs client_id, and client_secret"),
+        ({"grant": "client_credentials"}, "grant"),
+    ],
+)
+def test_clients_and_grants_that_cannot_work(options: dict[str, Any], problem: str) -> None:
+    """What belongs together is said when it is configured, and no secret with it."""
+    message = refusal(URL, **options)
+    assert problem in message
+    assert CANARY not in message
+    assert "BEGIN" not in message
 
 
 def test_unknown_options_are_refused() -> None:

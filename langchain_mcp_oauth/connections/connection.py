@@ -120,7 +120,13 @@ class Connections:
         headers = {name: value.get_secret_value() for name, value in (server.headers or {}).items()}
         endpoint = Endpoint(self._client, server.url, headers=headers, current_grant=_current_grant.get)
         changed = partial(self._tools_changed, key) if self._tools_changed is not None else None
-        session = Session(endpoint, asks=self._elicitation, logging_callback=self._logging_callback, tools_changed=changed)
+        session = Session(
+            endpoint,
+            asks=self._elicitation,
+            logging_callback=self._logging_callback,
+            tools_changed=changed,
+            extensions=server.grant.extensions if server.grant else (),
+        )
         await session.open(self._versions.get(key.server))
         if session.protocol_version is not None:
             self._versions[key.server] = session.protocol_version

@@ -78,6 +78,7 @@ class Session(ClientSession):
         asks: Declare to the server that a person can be asked (elicitation).
         logging_callback: Takes its log messages.
         tools_changed: Awaited when the server says, inside an answer, that its tools are others now.
+        extensions: Of the protocol, by their identifiers; declared to the server, with no settings.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Session(ClientSession):
         asks: bool,
         logging_callback: LoggingFnT | None,
         tools_changed: Callable[[], Awaitable[None]] | None = None,
+        extensions: tuple[str, ...] = (),
     ) -> None:
         name, _, version = user_agent().partition("/")
         super().__init__(
@@ -95,6 +97,7 @@ class Session(ClientSession):
             elicitation_callback=answer if asks else None,
             logging_callback=logging_callback,
             message_handler=self._hear,
+            extensions={name: {} for name in extensions} or None,
         )
         self._tools_changed = tools_changed
         self._endpoint = endpoint

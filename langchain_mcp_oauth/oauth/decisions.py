@@ -13,6 +13,19 @@
 | any                   | insufficient_scope                          | `Authorize(step_up)` |
 | any                   | insufficient_scope, answered too often      | `GiveUp(scope_not_granted)`; see `STEP_UP_LIMIT` |
 | any                   | insufficient_scope beyond what is configured| `GiveUp(scope_not_granted)` |
+
+And for servers with a grant that needs nobody (`MCPServer.grant`), whose tokens have no refresh tokens:
+
+| grant                 | challenge                                   | step |
+|-----------------------|---------------------------------------------|------|
+| none                  | none                                        | `Use(None)`; `Obtain` if the server starts with a login |
+| none                  | any                                         | `Obtain` |
+| fresh                 | none                                        | `Use` |
+| stale                 | none                                        | `Obtain` |
+| any                   | 401, first of this call                     | `Obtain` |
+| any                   | 401 again                                   | `GiveUp(token_rejected)` |
+| any                   | insufficient_scope, not yet asked for       | `Obtain` with them |
+| any                   | insufficient_scope, asked for or not allowed| `GiveUp(scope_not_granted)` |
 """
 
 from __future__ import annotations
@@ -23,7 +36,20 @@ from typing import Literal, TypeAlias
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason, TokenSet
 
-__all__ = ["Authorize", "GiveUp", "Refresh", "Step", "Use", "asked_for", "is_stale", "next_step", "step_up_scopes", "union"]
+__all__ = [
+    "Authorize",
+    "GiveUp",
+    "Obtain",
+    "Refresh",
+    "Step",
+    "Use",
+    "asked_for",
+    "is_stale",
+    "next_silent_step",
+    "next_step",
+    "step_up_scopes",
+    "union",
+]
 
 STEP_UP_LIMIT = 2
 """How often a person answers a request for the same scopes before we give up: with the first login that makes three
@@ -56,6 +82,13 @@ class Authorize:
     """Ask a person, for at least these scopes (empty: what discovery says)."""
 
     reason: Reason
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """Get a token by the configured grant, for at least these scopes (empty: what discovery says); nobody is asked."""
+
     scopes: tuple[str, ...] = ()
 
 
@@ -106,6 +139,29 @@ def next_step(
     if not is_stale(grant.tokens, now):
         return Use(grant)
     return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, asked_for(grant))
+
+
+def next_silent_step(
+    grant: Grant | None,
+    challenge: BearerChallenge | None,
+    now: datetime,
+    *,
+    recovered: bool = False,
+    start_with_login: bool = False,
+    ceiling: tuple[str, ...] | None = None,
+) -> Use | Obtain | GiveUp:
+    """As `next_step`, with the same arguments, for a server whose grant needs nobody."""
+    if challenge is None:
+        fresh = grant is not None and not is_stale(grant.tokens, now)
+        return Use(grant) if fresh or (grant is None and not start_with_login) else Obtain(asked_for(grant) if grant else ())
+    if grant is None:
+        return Obtain(challenge.scopes)
+    if not challenge.insufficient_scope:
+        return GiveUp("token_rejected") if recovered else Obtain(asked_for(grant))
+    beyond = ceiling is not None and not set(challenge.scopes) <= set(ceiling)
+    if beyond or set(challenge.scopes) <= set(grant.scopes_requested):
+        return GiveUp("scope_not_granted", challenge.scopes)
+    return Obtain(step_up_scopes(grant, challenge, ceiling))
 
 
 def is_stale(tokens: TokenSet, now: datetime) -> bool:

@@ -28,6 +28,9 @@ CLIENT_NAME = "langchain-mcp-oauth"
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 """Best first: RFC 6749 §2.3.1 obliges servers to the first and merely allows the second."""
 
+KEY_METHOD = "private_key_jwt"
+"""For clients registered beforehand: their key is the application's."""
+
 METHODS = (*SECRET_METHODS, "none")
 """What we ask for, best first: with a secret of this installation's own, a stolen refresh token alone is worth nothing (RFC 9700 §4.14)."""
 
@@ -111,13 +114,16 @@ def _preregistered(discovery: Discovery, server: MCPServer, redirect_uri: str) -
             f"The configured client is registered at {elsewhere}, but the MCP server is guarded by {discovery.issuer}. "
             "Configure a client of that authorization server, and its `issuer`, or one for each of several in `clients`."
         )
-    method = client.client_auth_method or _default_method(discovery, has_secret=client.client_secret is not None)
-    if method in SECRET_METHODS and client.client_secret is None:
+    has_secret = client.client_secret is not None
+    method = client.client_auth_method or (KEY_METHOD if client.private_key else _default_method(discovery, has_secret=has_secret))
+    if method in SECRET_METHODS and not has_secret:
         raise RegistrationError(f"`client_auth_method` is {method!r}, which needs a `client_secret`.")
+    if method == KEY_METHOD and client.private_key is None:
+        raise RegistrationError(f"`client_auth_method` is {method!r}, which needs a `private_key`.")
     return ClientRegistration(
         issuer=discovery.issuer,
         client_id=client.client_id,
-        client_secret=client.client_secret if method in SECRET_METHODS else None,
+        client_secret=client.credential if method != "none" else None,
         auth_method=method,
         kind="preregistered",
         redirect_uri=redirect_uri,

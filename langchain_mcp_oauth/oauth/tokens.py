@@ -27,9 +27,10 @@ from langchain_mcp_oauth.models import (
 )
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
+from langchain_mcp_oauth.oauth.client_keys import client_assertion
 from langchain_mcp_oauth.servers import MCPServer
 
-__all__ = ["exchange", "read_token_response", "refresh", "revoke"]
+__all__ = ["MAX_TOKEN_LENGTH", "ask", "common_parameters", "exchange", "read_token_response", "refresh", "revoke"]
 
 MAX_TOKEN_LENGTH = 16_384
 """Characters. Longer ones do not fit into a request's headers."""
@@ -55,7 +56,7 @@ def exchange(request: AuthorizationRequest, code: SecretStr, server: MCPServer, 
         "redirect_uri": request.redirect_uri,
         "code_verifier": request.code_verifier.get_secret_value(),
     }
-    answer = yield from _ask(request.token_endpoint, form | _common(request.resource, server), request.client)
+    answer = yield from ask(request.token_endpoint, form | common_parameters(request.resource, server), request.client)
     return read_token_response(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
 
 
@@ -80,7 +81,7 @@ def refresh(grant: Grant, server: MCPServer, now: datetime) -> Flow[TokenSet]:
         "grant_type": "refresh_token",
         "refresh_token": old.refresh_token.get_secret_value(),
     }
-    answer = yield from _ask(grant.token_endpoint, form | _common(grant.resource, server), grant.client)
+    answer = yield from ask(grant.token_endpoint, form | common_parameters(grant.resource, server), grant.client)
     return read_token_response(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
 
 
@@ -99,13 +100,19 @@ def revoke(grant: Grant) -> Flow[None]:
             yield _form_request(grant.revocation_endpoint, form, grant.client)
 
 
-def _common(resource: str, server: MCPServer) -> dict[str, str]:
-    """What both token requests have besides what they redeem (RFC 8707 §2.2)."""
+def common_parameters(resource: str, server: MCPServer) -> dict[str, str]:
+    """What every token request has besides what it redeems (RFC 8707 §2.2)."""
     return {**server.token_parameters, **({"resource": resource} if server.send_resource else {})}
 
 
-def _ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow[dict[str, Any]]:
-    """The JSON object the token endpoint answers with, if it is a success."""
+def ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow[dict[str, Any]]:
+    """The JSON object the token endpoint answers with, if it is a success (RFC 6749 §5).
+
+    Raises:
+        TokenEndpointError: it is not; `oauth_error` says why where the server did.
+        ConnectionFailed: it answered 429 or 5xx.
+        ConfigurationError: the client needs a secret or a key, and there is none.
+    """
     response = yield _form_request(endpoint, form, client)
     check_available(response, f"The token endpoint of {client.issuer}")
     document = read_object(response) or {}
@@ -118,6 +125,14 @@ def _ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flo
 def _form_request(endpoint: str, form: dict[str, str], client: ClientRegistration) -> httpx2.Request:
     """A POST with the client's credentials in exactly one place (RFC 6749 §2.3)."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if client.auth_method != "none" and client.client_secret is None:
+        raise ConfigurationError(
+            f"The client at {client.issuer} authenticates: set its MCPServer's `client_secret` (or `private_key`) again."
+        )
+    if client.auth_method == "private_key_jwt":
+        return httpx2.Request("POST", endpoint, content=urlencode(form | client_assertion(client)), headers=headers)
+    if not client.client_id:  # an assertion speaks for itself (RFC 7521 §4.1)
+        return httpx2.Request("POST", endpoint, content=urlencode(form), headers=headers)
     _, headers, body = _client_auth(client).prepare("POST", endpoint, headers, urlencode(form))  # type: ignore[no-untyped-call]
     return httpx2.Request("POST", endpoint, content=body, headers=headers)
 
@@ -126,8 +141,7 @@ def _client_auth(client: ClientRegistration) -> ClientAuth:
     """Authlib's authentication. For Basic, id and secret are form-encoded first (RFC 6749 §2.3.1), which Authlib leaves to us."""
     if client.auth_method == "none":
         return ClientAuth(client.client_id, None, "none")  # type: ignore[no-untyped-call]
-    if client.client_secret is None:
-        raise ConfigurationError(f"The client at {client.issuer} authenticates with a secret: set its MCPServer's `client_secret` again.")
+    assert client.client_secret is not None, "the caller has looked"
     client_id, secret = client.client_id, client.client_secret.get_secret_value()
     if client.auth_method == "client_secret_basic":
         client_id, secret = quote_plus(client_id), quote_plus(secret)

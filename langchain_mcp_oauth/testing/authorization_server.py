@@ -259,6 +259,13 @@ class AuthorizationServer(OAuthAuthorizationServerProvider[Code, Refresh, Access
         """End the whole grant, whichever of its tokens this is (RFC 7009 §2.1)."""
         self.records.end_grant(token.grant_id)
 
+    def issue_to(self, client_id: str, subject: str, scopes: list[str]) -> OAuthToken:
+        """An access token without a person's consent, and without a refresh token (RFC 6749 §4.4.3)."""
+        grant_id, access = secrets.token_hex(16), secrets.token_urlsafe(32)
+        self.records.open_grant(grant_id, client_id=client_id, subject=subject, resource=self.resource)
+        self.records.save_token(access, "access", grant_id, scopes, expires_at=self._clock() + self.token_lifetime)
+        return OAuthToken(access_token=access, expires_in=self.token_lifetime, scope=" ".join(scopes))
+
     def _issue(self, grant_id: str, scopes: list[str], refresh_scopes: list[str]) -> OAuthToken:
         access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         expires_at = self._clock() + self.token_lifetime

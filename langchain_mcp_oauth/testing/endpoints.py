@@ -12,7 +12,7 @@ from mcp.server.auth.handlers.authorize import AuthorizationHandler
 from mcp.server.auth.handlers.register import RegistrationHandler
 from mcp.server.auth.handlers.token import TokenHandler
 from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
-from mcp.server.auth.provider import construct_redirect_uri
+from mcp.server.auth.provider import TokenError, construct_redirect_uri
 from mcp.server.auth.routes import build_metadata
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
 from starlette.datastructures import FormData, Headers
@@ -23,6 +23,7 @@ from starlette.types import Message
 
 from langchain_mcp_oauth.testing.authorization_server import AuthorizationServer
 from langchain_mcp_oauth.testing.consent import consent_page, gone_page
+from langchain_mcp_oauth.testing.silent_grants import JWT_BEARER, SilentGrants
 
 __all__ = ["authorization_metadata", "authorization_routes"]
 
@@ -44,9 +45,11 @@ def authorization_metadata(server: AuthorizationServer, changes: Mapping[str, An
     return {name: value for name, value in document.items() if value is not None}
 
 
-def authorization_routes(server: AuthorizationServer, *, name: str, metadata: Mapping[str, Any]) -> list[Route]:
+def authorization_routes(
+    server: AuthorizationServer, *, name: str, metadata: Mapping[str, Any], silent: SilentGrants | None = None
+) -> list[Route]:
     """Metadata, authorize, consent, token, register and revoke, at the root of the issuer's origin."""
-    endpoints = _Endpoints(server, name, metadata)
+    endpoints = _Endpoints(server, silent or SilentGrants(server), name, metadata)
     return [
         Route("/.well-known/oauth-authorization-server", endpoints.metadata),
         Route("/authorize", endpoints.authorize, methods=["GET", "POST"]),
@@ -59,8 +62,9 @@ def authorization_routes(server: AuthorizationServer, *, name: str, metadata: Ma
 
 
 class _Endpoints:
-    def __init__(self, server: AuthorizationServer, name: str, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, server: AuthorizationServer, silent: SilentGrants, name: str, metadata: Mapping[str, Any]) -> None:
         self._server = server
+        self._silent = silent
         self._name = name
         self._metadata = metadata
         self._clients = ClientAuthenticator(server)
@@ -101,8 +105,18 @@ class _Endpoints:
         form = _complete(await request.form(), request.headers)
         if form.get("resource") != self._server.resource:
             return JSONResponse({"error": "invalid_target"}, 400, {"Cache-Control": "no-store"})
+        if form.get("grant_type") in {"client_credentials", JWT_BEARER}:
+            return await self._silently(_replay(request, form), form)
         response: Response = await self._token.handle(_replay(request, form))
         return response
+
+    async def _silently(self, request: Request, form: Mapping[str, str]) -> Response:
+        headers = {"Cache-Control": "no-store"}
+        try:
+            token = await self._silent.answer(request, form)
+        except TokenError as refusal:
+            return JSONResponse({"error": refusal.error}, 401 if refusal.error == "invalid_client" else 400, headers)
+        return JSONResponse(token.model_dump(mode="json", exclude_none=True), headers=headers)
 
     async def revoke(self, request: Request) -> Response:
         form = _complete(await request.form(), request.headers)

@@ -32,6 +32,7 @@ from langchain_mcp_oauth.testing.guard import Era, Guard, guarded, make_mcp_serv
 from langchain_mcp_oauth.testing.observed import Observer, SeenRequest, ToolCall
 from langchain_mcp_oauth.testing.records import Records
 from langchain_mcp_oauth.testing.serving import ServerThread, listen, origin
+from langchain_mcp_oauth.testing.silent_grants import SilentGrants
 
 __all__ = ["ProtectedServer"]
 
@@ -62,6 +63,7 @@ class ProtectedServer:
         allowed_private_hosts: Both servers' `127.0.0.1:port`, for `MCPOAuthToolkit(allowed_private_hosts=...)`.
         mcp: The SDK's `MCPServer`.
         authorization_server: Decides and remembers; `.reuses` counts presented spent codes and refresh tokens.
+        silent_grants: Gives tokens without a person: its `client_keys` and `trusted` say to whom.
         requests: Every HTTP request since the start, in order of arrival.
         calls: Every call that reached its tool, in order; not those that were refused, or are still held.
     """
@@ -98,6 +100,7 @@ class ProtectedServer:
             token_lifetime=token_lifetime,
             clock=clock,
         )
+        self.silent_grants = SilentGrants(self.authorization_server)
         self._gates: dict[str, Gate] = {}
         self._token_failures: list[tuple[int, str]] = []
         mcp_app = self.mcp.streamable_http_app(json_response=json_response)
@@ -107,7 +110,7 @@ class ProtectedServer:
     def _applications(
         self, listeners: list[socket.socket], mcp_app: Starlette, name: str, metadata: Mapping[str, Any]
     ) -> list[tuple[ASGIApp, socket.socket]]:
-        oauth = authorization_routes(self.authorization_server, name=name, metadata=metadata)
+        oauth = authorization_routes(self.authorization_server, name=name, metadata=metadata, silent=self.silent_grants)
         mcp: list[Route | Mount] = [
             *resource_routes(self.url, self.issuer, name=name, scopes=self._guard.scopes),
             Mount("/", guarded(self._guard, self.authorization_server, resource=self.url)),

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx2
 
-from langchain_mcp_oauth import AuthRequired, MCPOAuthError, MCPOAuthToolkit, ServersFailed, UnsafeURLError
+from langchain_mcp_oauth import AuthRequired, ClientCredentials, MCPOAuthError, MCPOAuthToolkit, ServersFailed, UnsafeURLError
 
 TURNS = 20
 """More steps than any scenario needs."""
@@ -32,8 +32,12 @@ TURNS = 20
 REDIRECT_URI = "http://localhost:3000/callback"
 CLIENT_METADATA_URL = "https://conformance-test.local/client-metadata.json"
 
-OPTIONS: dict[str, dict[str, Any]] = {"auth/2025-03-26-oauth-endpoint-fallback": {"default_endpoints": True}}
-"""What the server of a scenario needs to be told; all others go by what they publish."""
+OPTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "auth/2025-03-26-oauth-endpoint-fallback": lambda _: {"default_endpoints": True},
+    "auth/client-credentials-basic": lambda _: {"grant": ClientCredentials()},
+    "auth/client-credentials-jwt": lambda context: {"grant": ClientCredentials(), "private_key": context["private_key_pem"]},
+}
+"""What the server of a scenario needs to be told, made of what the suite tells us; all others go by what they publish."""
 
 ONLY_LISTED = {"json-schema-ref-no-deref"}
 """Servers that do not implement the tools they list."""
@@ -153,8 +157,8 @@ def play(run: Callable[..., Any], application: Application) -> list[str]:
 def server_options(url: str) -> dict[str, Any]:
     """What an application of the suite's scenario would configure."""
     credentials: dict[str, Any] = {name: given()[name] for name in ("client_id", "client_secret") if name in given()}
-    options = OPTIONS.get(os.environ["MCP_CONFORMANCE_SCENARIO"], {})
-    return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials, **options}
+    options = OPTIONS.get(os.environ["MCP_CONFORMANCE_SCENARIO"], lambda _: {})
+    return {"url": url, "client_metadata_url": CLIENT_METADATA_URL, **credentials, **options(given())}
 
 
 def main(*arguments: str) -> int:

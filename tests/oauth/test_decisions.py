@@ -15,10 +15,12 @@ from langchain_mcp_oauth.oauth.decisions import (
     STEP_UP_LIMIT,
     Authorize,
     GiveUp,
+    Obtain,
     Refresh,
     Step,
     Use,
     is_stale,
+    next_silent_step,
     next_step,
     step_up_scopes,
     union,
@@ -92,6 +94,33 @@ def test_configured_scopes_are_a_ceiling(ceiling: tuple[str, ...] | None, challe
     """What the operator configured is asked for whole, and nothing from the network adds to it: nobody is asked in vain."""
     challenge = BearerChallenge(403, error="insufficient_scope", scopes=challenged)
     assert next_step(FRESH, challenge, NOW, answered=answered, ceiling=ceiling) == step
+
+
+@pytest.mark.parametrize(
+    ("grant", "challenge", "recovered", "ceiling", "step"),
+    [
+        (None, None, False, None, Use(None)),
+        (None, UNAUTHORIZED, False, None, Obtain(("read",))),
+        (None, TOO_LITTLE, True, None, Obtain(("admin",))),
+        (FRESH, None, False, None, Use(FRESH)),
+        (STALE, None, False, None, Obtain(ASKED)),
+        (FRESH, UNAUTHORIZED, False, None, Obtain(ASKED)),
+        (STALE, UNAUTHORIZED, False, None, Obtain(ASKED)),
+        (FRESH, UNAUTHORIZED, True, None, GiveUp("token_rejected")),
+        (accepted(FRESH), UNAUTHORIZED, True, None, GiveUp("token_rejected")),
+        (FRESH, TOO_LITTLE, True, None, Obtain(("read", "write", "admin"))),
+        (replace(FRESH, scopes_requested=("admin",)), TOO_LITTLE, False, None, GiveUp("scope_not_granted", ("admin",))),
+        (FRESH, TOO_LITTLE, False, ("read", "admin"), Obtain(("read", "admin"))),
+        (FRESH, TOO_LITTLE, False, ("read",), GiveUp("scope_not_granted", ("admin",))),
+        (FRESH, BearerChallenge(403, error="insufficient_scope"), False, None, GiveUp("scope_not_granted")),
+    ],
+)
+def test_next_silent_step(
+    grant: Grant | None, challenge: BearerChallenge | None, ceiling: tuple[str, ...] | None, step: Step, *, recovered: bool
+) -> None:
+    """Nobody is asked, and nothing is asked for twice."""
+    assert next_silent_step(grant, challenge, NOW, recovered=recovered, ceiling=ceiling) == step
+    assert next_silent_step(None, None, NOW, start_with_login=True) == Obtain()
 
 
 def test_the_step_up_limit() -> None:
