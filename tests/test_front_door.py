@@ -43,15 +43,23 @@ def test_public_names_are_documented(name: str) -> None:
     assert [m.__qualname__ for m in methods if not inspect.getdoc(m) and m.__module__.startswith("langchain_mcp_oauth")] == []
 
 
-def test_edges_are_imported_on_demand() -> None:
-    """Importing the library imports none of the optional packages, nor the database."""
-    optional = ["langgraph", "langchain", "starlette.applications", "typer", "rich", "uvicorn.server", "keyring"]
+EDGES = ["langgraph", "langchain", "typer", "rich", "keyring"]  # mcp brings Starlette and uvicorn by itself
+DATABASE = ["sqlalchemy", "sqlmodel"]
 
-    def loaded_by(imports: str) -> set[str]:
-        program = f"import sys, json, {imports}; print(json.dumps([name for name in {optional} if name in sys.modules]))"
-        return set(json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout))
 
-    assert loaded_by("langchain_mcp_oauth") <= loaded_by("mcp.client.session, langchain_core.tools, sqlmodel")
+@pytest.mark.parametrize(
+    ("program", "spared"),
+    [
+        ("import langchain_mcp_oauth", [*EDGES, *DATABASE, "mcp", "langchain_core", "pydantic"]),
+        ("from langchain_mcp_oauth import MCPServer", [*EDGES, *DATABASE, "langchain_core"]),
+        ("from langchain_mcp_oauth import MCPOAuthToolkit", [*EDGES, *DATABASE]),
+    ],
+)
+def test_everything_is_imported_on_demand(program: str, spared: list[str]) -> None:
+    """The library alone imports next to nothing, the toolkit none of the optional packages, and no database before a store is opened."""
+    show = f"import sys, json; print(json.dumps([name for name in {spared} if name in sys.modules]))"
+    shown = subprocess.run([sys.executable, "-c", f"{program}; {show}"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(shown) == []
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
