@@ -6,6 +6,7 @@ This is the front door: names not listed here may move. Each is imported when it
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_mcp_oauth.client_document import client_metadata_document
     from langchain_mcp_oauth.errors import (
         AuthorizationDenied,
         AuthorizationError,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
     from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
     from langchain_mcp_oauth.tools import MCPTool
-    from langchain_mcp_oauth.web import StartLinkCookie, callback_routes, connection_routes
+    from langchain_mcp_oauth.web import StartLinkCookie, callback_routes, client_metadata_route, connection_routes
 
 __version__ = "0.1.0"
 
@@ -103,6 +104,8 @@ __all__ = [
     "__version__",
     "auth_interrupts",
     "callback_routes",
+    "client_metadata_document",
+    "client_metadata_route",
     "connection_routes",
     "interrupt_run",
     "is_auth_interrupt",
@@ -123,6 +126,8 @@ _HOMES = {
     "TokenStore": "store.contract",
     "auth_interrupts": "interrupts",
     "callback_routes": "web",
+    "client_metadata_document": "client_document",
+    "client_metadata_route": "web",
     "connection_routes": "web",
     "interrupt_run": "interrupts",
     "is_auth_interrupt": "interrupts",

@@ -18,7 +18,7 @@ FLOORS = [
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
     {"world", "refreshing", "obtaining", "authorizing", "status", "authorizer"},
     {"connections", "loops", "catalogue", "pinning", "service"},
-    {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit"},
+    {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},
     {"testing", "demo"},
     {"cli"},

@@ -192,10 +192,10 @@ def addresses(redirect_uri: str | None, base_url: str | None) -> tuple[str, str]
     return redirect_uri or f"{base}/oauth/callback", base
 
 
-def path_below(base: str, uri: str) -> str:
+def path_below(base: str, uri: str, what: str = "The toolkit's redirect_uri") -> str:
     """The path of a public address within the application that is mounted at `base`."""
     if not uri.startswith(f"{base}/"):
-        raise ConfigurationError(f"The toolkit's redirect_uri is not below base_url {base!r}; the browser would not come back here.")
+        raise ConfigurationError(f"{what} is not below base_url {base!r}; nobody would get here.")
     return unquote(urlsplit(uri.removeprefix(base)).path)
 
 
