@@ -12,13 +12,14 @@ import os
 import re
 import sys
 import types
+import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from langchain_mcp_oauth import LoopbackBrowser, MCPOAuthToolkit
+from langchain_mcp_oauth import MCPOAuthToolkit
 from langchain_mcp_oauth.loopback import browser
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
@@ -61,7 +62,7 @@ def _a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     monkeypatch.setattr(browser, "PORTS", range(8930 + worker, 8931 + worker))  # other processes open the usual ones
-    monkeypatch.setitem(LoopbackBrowser.__init__.__kwdefaults__, "open_browser", lambda url: Person("ada").approve_in_app(url).is_success)
+    monkeypatch.setattr(webbrowser, "open", lambda url: Person("ada").approve_in_app(url).is_success)
 
 
 def run(blocks: list[Block], names: dict[str, Any], replaced: Callable[[str], str]) -> dict[str, Any]:
