@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         raise_auth_required,
         resume_command,
     )
-    from langchain_mcp_oauth.loopback import LoopbackBrowser
+    from langchain_mcp_oauth.loopback import LoopbackBrowser, NotebookBrowser
     from langchain_mcp_oauth.servers import MCPServer, RegisteredClient
     from langchain_mcp_oauth.store.contract import TokenStore
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
@@ -75,6 +75,7 @@ __all__ = [
     "MCPOAuthToolkit",
     "MCPServer",
     "MCPTool",
+    "NotebookBrowser",
     "PersonRequired",
     "ProtocolError",
     "RegisteredClient",
@@ -119,6 +120,7 @@ _HOMES = {
     "MCPOAuthToolkit": "toolkit",
     "MCPServer": "servers",
     "MCPTool": "tools",
+    "NotebookBrowser": "loopback",
     "RegisteredClient": "servers",
     "SQLModelTokenStore": "store.sqlmodel",
     "StartLinkCookie": "web",

@@ -5,5 +5,6 @@ answer (a forgery by another site, a port scan, a favicon) gets a 4xx and ends n
 """
 
 from langchain_mcp_oauth.loopback.browser import LoopbackBrowser
+from langchain_mcp_oauth.loopback.notebook import NotebookBrowser
 
-__all__ = ["LoopbackBrowser"]
+__all__ = ["LoopbackBrowser", "NotebookBrowser"]

@@ -3,11 +3,13 @@
 - `frame`: the document, its style and its headers
 - `outcomes`: how an authorization ended, and what to do next
 - `connections`: a user's servers, and the page before the person leaves
+- `notebook`: a login in a notebook's output
 - `words`: scopes in words
 """
 
 from langchain_mcp_oauth.pages.connections import Card, connections_page, start_page
 from langchain_mcp_oauth.pages.frame import HEADERS, LIVE_HEADERS, START_HEADERS
+from langchain_mcp_oauth.pages.notebook import authorize_card, settled_card
 from langchain_mcp_oauth.pages.outcomes import (
     NO_LOGIN_NEEDED,
     NOT_FOUND,
@@ -39,9 +41,11 @@ __all__ = [
     "UNREADABLE",
     "Card",
     "Page",
+    "authorize_card",
     "connected_page",
     "connections_page",
     "error_page",
     "render",
+    "settled_card",
     "start_page",
 ]
