@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from pydantic import SecretStr
 
@@ -22,7 +23,7 @@ from langchain_mcp_oauth.errors import (
     UnknownStateError,
     WrongUserError,
 )
-from langchain_mcp_oauth.leases import EXCHANGE_SECONDS, under_lease
+from langchain_mcp_oauth.leases import LEASE, insist, under_lease, while_held
 from langchain_mcp_oauth.models import (
     AuthorizationRequest,
     BearerChallenge,
@@ -52,7 +53,7 @@ __all__ = ["Authorizing", "CompletedAuthorization", "Need", "step_up_counter"]
 
 logger = logging.getLogger(__name__)
 
-CLAIM = timedelta(seconds=EXCHANGE_SECONDS + 5)
+CLAIM = LEASE
 """How long a redemption may take before its process counts as dead and the same answer may be tried again."""
 
 TIDY_EVERY = timedelta(hours=1)
@@ -203,9 +204,9 @@ class Authorizing:
     async def _redeem_once(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
         """Exchange the code if this process gets the claim; else wait for the one that has it."""
         while True:
-            now = self._now()
-            if await self._store.claim_request(request.auth_id, now=now, until=now + CLAIM):
-                return await self._redeem(request, code)
+            until = self._now() + CLAIM
+            if await self._store.claim_request(request.auth_id, now=self._now(), until=until):
+                return await self._redeem(request, code, until)
             current = await self._store.load_request(request.auth_id)
             if current is None or current.status is not RequestStatus.REDEEMING:
                 return await self._outcome(current or request)
@@ -219,11 +220,11 @@ class Authorizing:
             raise _already_used(request)
         return _completed(request, grant)
 
-    async def _redeem(self, request: AuthorizationRequest, code: SecretStr) -> CompletedAuthorization:
+    async def _redeem(self, request: AuthorizationRequest, code: SecretStr, until: datetime) -> CompletedAuthorization:
         sendable = replace(request, client=self._world.with_secret(request.key, request.client))
         flow = exchange(sendable, code, self._world.server(request.key), self._now())
         try:
-            tokens = await self._world.ask(request.key, flow)
+            tokens = await self._world.ask(request.key, while_held(flow, until=until, now=self._now))
         except TokenEndpointError as refusal:
             await self._store.close_request(request.auth_id, RequestStatus.FAILED)
             if refusal.oauth_error in CLIENT_REJECTED:
@@ -239,7 +240,8 @@ class Authorizing:
             tokens=tokens,
             scopes_requested=request.scopes,
         )
-        saved = await self._store.grant_request(request.auth_id, grant)
+        save = partial(self._store.grant_request, request.auth_id, grant)  # the code is spent: these must not be lost
+        saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep)
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
             await give_back(self._world, grant)
             raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")

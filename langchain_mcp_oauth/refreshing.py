@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from functools import partial
 
-from langchain_mcp_oauth.errors import ConnectionFailed, TokenEndpointError
-from langchain_mcp_oauth.leases import EXCHANGE_SECONDS, under_lease
+from langchain_mcp_oauth.errors import TokenEndpointError
+from langchain_mcp_oauth.leases import insist, under_lease, while_held
 from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason, TokenSet
 from langchain_mcp_oauth.oauth.tokens import refresh, revoke
 from langchain_mcp_oauth.single_flight import SingleFlight
@@ -59,15 +59,15 @@ class Refresher:
         )
 
     async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
-        if self._world.now() + timedelta(seconds=EXCHANGE_SECONDS) > lease.until:  # we slept; somebody else may be at it
-            raise ConnectionFailed(f"Refreshing the login of {grant.key.server!r} was held up; make the call again.")
+        world, now = self._world, self._world.now
+        flow = refresh(world.sendable(grant), world.server(grant.key), now())
         try:
-            tokens = await self._world.ask(
-                grant.key, refresh(self._world.sendable(grant), self._world.server(grant.key), self._world.now())
-            )
+            tokens = await world.ask(grant.key, while_held(flow, until=lease.until, now=now))
         except TokenEndpointError as refusal:
             return await self._refused(grant, refusal)
-        saved = await self._store.save_grant(replace(grant, tokens=tokens), replaces=grant.version)
+        fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
+        save = partial(self._store.save_grant, fresh, replaces=grant.version)
+        saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
         return saved or await self._overtaken(grant, tokens)
 
     async def _refused(self, grant: Grant, refusal: TokenEndpointError) -> Grant | Reason:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from langchain_mcp_oauth.errors import StoreUnavailable
-from langchain_mcp_oauth.leases import FIRST_PAUSE, LEASE, LONGEST_PAUSE, under_lease
+from langchain_mcp_oauth.errors import ConnectionFailed, StoreUnavailable
+from langchain_mcp_oauth.leases import FIRST_PAUSE, LEASE, LONGEST_PAUSE, PATIENCE, insist, under_lease
 from langchain_mcp_oauth.models import Lease
 from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
 
@@ -97,6 +97,45 @@ async def test_a_dead_holder_keeps_nobody_waiting_for_ever(store: SQLModelTokenS
     assert LEASE <= clock() - started <= LEASE + timedelta(seconds=LONGEST_PAUSE)
     assert clock.pauses[0] == FIRST_PAUSE
     assert max(clock.pauses) == LONGEST_PAUSE
+
+
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_ever(store: SQLModelTokenStore, clock: Clock) -> None:
+    """The holder died with a lease that ends tomorrow: an error that can be tried again, not a call that hangs until then."""
+    assert await store.acquire_lease(("n",), now=clock() + timedelta(days=1), duration=LEASE)
+    started = clock()
+
+    async def work(lease: Lease) -> str:
+        raise AssertionError(lease)
+
+    with pytest.raises(ConnectionFailed) as stuck:
+        await under_lease(store, ("n",), settled=nothing, work=work, now=clock, sleep=clock.sleep)
+    assert stuck.value.retryable
+    assert clock() - started <= timedelta(seconds=PATIENCE + 2 * LONGEST_PAUSE)
+
+
+async def test_what_cannot_be_had_again_is_written_when_the_database_is_back(clock: Clock) -> None:
+    """Tokens for which a refresh token was spent are not lost to a database that restarts."""
+    answers = iter([StoreUnavailable("gone"), StoreUnavailable("gone"), None])
+
+    async def write() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "saved"
+
+    assert await insist(write, until=clock() + LEASE, now=clock, sleep=clock.sleep) == "saved"
+    assert len(clock.pauses) == 2
+
+
+async def test_insisting_ends_with_the_lease(clock: Clock) -> None:
+    """Then others may be at it."""
+    until = clock() + LEASE
+
+    async def write() -> str:
+        raise StoreUnavailable("gone")
+
+    with pytest.raises(StoreUnavailable):
+        await insist(write, until=until, now=clock, sleep=clock.sleep)
+    assert clock() <= until
 
 
 async def test_a_lease_that_cannot_be_given_back_ends_by_itself(

@@ -5,7 +5,7 @@
 | none                  | none                                        | `Use(None)`; `Authorize(login)` if the server starts with a login |
 | none                  | 401, or insufficient_scope                  | `Authorize(login)` |
 | fresh                 | none                                        | `Use` |
-| stale, refreshable    | none                                        | `Refresh` |
+| due, refreshable      | none                                        | `Refresh`; see `JITTER` |
 | stale, not refreshable| none                                        | `Authorize(expired)` |
 | any, refreshable      | 401, first of this call                     | `Refresh` |
 | new, never accepted   | 401 again, or not refreshable               | `GiveUp(token_rejected)`: no login loop, unless the issuer changed |
@@ -33,6 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
+from zlib import crc32
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason, TokenSet
 
@@ -44,6 +45,7 @@ __all__ = [
     "Step",
     "Use",
     "asked_for",
+    "is_due",
     "is_stale",
     "next_silent_step",
     "next_step",
@@ -56,7 +58,11 @@ STEP_UP_LIMIT = 2
 ("no more than a few times": MCP authorization, step-up flow). Requests nobody answered do not count."""
 
 LEEWAY = timedelta(seconds=30)
-"""A token is refreshed this long before it expires, or a tenth of its lifetime if that is shorter."""
+"""A token is not used this long before it expires, or a tenth of its lifetime if that is shorter."""
+
+JITTER = timedelta(minutes=5)
+"""A refresh may come earlier still by so much, or a tenth of the token's lifetime if that is shorter: each grant has its own part of it,
+always the same. A thousand users who logged in together are refreshed over five minutes, and not in one second."""
 
 
 NEW = timedelta(minutes=10)
@@ -136,9 +142,9 @@ def next_step(
             return Refresh(grant)
         is_new = now - grant.tokens.obtained_at < NEW
         return GiveUp("token_rejected") if is_new and not grant.accepted else Authorize(Reason.EXPIRED, asked_for(grant))
-    if not is_stale(grant.tokens, now):
-        return Use(grant)
-    return Refresh(grant) if refreshable else Authorize(Reason.EXPIRED, asked_for(grant))
+    if refreshable:
+        return Refresh(grant) if is_due(grant, now) else Use(grant)
+    return Authorize(Reason.EXPIRED, asked_for(grant)) if is_stale(grant.tokens, now) else Use(grant)
 
 
 def next_silent_step(
@@ -166,8 +172,21 @@ def next_silent_step(
 
 def is_stale(tokens: TokenSet, now: datetime) -> bool:
     """Whether the access token has expired or is about to; see `LEEWAY`."""
-    lifetime = tokens.expires_at - tokens.obtained_at
-    return now >= tokens.expires_at - min(LEEWAY, lifetime / 10)
+    return now >= tokens.expires_at - _at_most(LEEWAY, tokens)
+
+
+def is_due(grant: Grant, now: datetime) -> bool:
+    """Whether the access token is to be refreshed: it is stale, or will be soon and this grant's turn has come; see `JITTER`."""
+    jitter = _at_most(JITTER, grant.tokens)
+    if not is_stale(grant.tokens, now + jitter):
+        return False
+    key = grant.key
+    part = crc32(f"{key.user_id}\0{key.server}\0{key.url}".encode()) / 2**32
+    return is_stale(grant.tokens, now + part * jitter)
+
+
+def _at_most(limit: timedelta, tokens: TokenSet) -> timedelta:
+    return min(limit, (tokens.expires_at - tokens.obtained_at) / 10)
 
 
 def union(*scopes: tuple[str, ...]) -> tuple[str, ...]:

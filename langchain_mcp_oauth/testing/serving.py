@@ -15,6 +15,9 @@ __all__ = ["ServerThread", "listen"]
 START_TIMEOUT = 20.0
 """Seconds; starting takes a few hundredths of one."""
 
+KEEP_ALIVE = 75
+"""Seconds, as nginx; with uvicorn's own 5 a connection may end just as a client on a busy machine uses it."""
+
 
 def listen(port: int = 0) -> socket.socket:
     """A listening socket on 127.0.0.1; port 0 takes a free one."""
@@ -80,4 +83,12 @@ class ServerThread:
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5)
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=KEEP_ALIVE,
+    )

@@ -1,4 +1,5 @@
-"""Steps of a story in operating-system processes of their own, which can be killed at any database write or HTTP request.
+"""Steps of a story in operating-system processes of their own, which can be killed, or stand still, before any database write or HTTP
+request. (Dying after one and before the next leaves the same behind as dying before the next.)
 
 Processes are forked from a server that has imported the library once (`forkserver`), so one costs a fraction of a second.
 """
@@ -7,20 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypedDict
+from urllib.parse import parse_qs
 
 import httpx2
 import time_machine
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, StateGraph
 
-from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStore
+from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStore, auth_interrupts, refreshing, resume_command
 from langchain_mcp_oauth.http.client import GuardedTransport
+from langchain_mcp_oauth.models import Lease
 
 WRITES = (
     "save_grant",
@@ -35,7 +42,12 @@ WRITES = (
     "delete_client",
     "acquire_lease",
     "release_lease",
+    "count",
+    "purge",
 )
+
+LAPSED = 60.0
+"""Seconds after which every lease and claim of a dead process has ended."""
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload([__name__])
@@ -70,7 +82,7 @@ class Ended:
     """How a process ended."""
 
     points: tuple[str, ...]
-    """What it passed, in order: before and after each write and request."""
+    """What it came to, in order: each write, each request, and its end."""
     killed: bool
     result: Any = None
     error: BaseException | None = None
@@ -85,35 +97,51 @@ class Ended:
 class Running:
     """A process under way."""
 
-    def __init__(self, step: Step, *arguments: Any, kill_at: int | None = None, later: float = 0.0) -> None:
+    def __init__(
+        self, step: Step, *arguments: Any, kill_at: int | None = None, stop_at: str | None = None, asleep: float = 0.0, later: float = 0.0
+    ) -> None:
         """Start it.
 
         Args:
             kill_at: The number of the point at which it kills itself with SIGKILL; None: it lives.
-            later: Seconds its clock is ahead.
+            stop_at: The point at which all of it stands still, the first time, until `go_on()`.
+            asleep: Seconds that have passed by its clock when it goes on.
+            later: Seconds its clock is ahead from the start.
         """
-        self._receiving, sending = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_child, args=(sending, step, arguments, kill_at, later))
+        self.points: list[str] = []
+        self._connection, theirs = _context.Pipe()
+        self._process = _context.Process(target=_child, args=(theirs, step, arguments, kill_at, stop_at, asleep, later))
         self._process.start()
-        sending.close()
+        theirs.close()
+
+    def reach(self, point: str) -> None:
+        """Return when it has come to this point."""
+        while point not in self.points:
+            kind, value = self._connection.recv()
+            assert kind == "point", (value, self.points)
+            self.points.append(value)
+
+    def go_on(self) -> None:
+        """Let it leave the point at which it stands."""
+        self._connection.send("go on")
 
     def wait(self) -> Ended:
         """How it ended."""
-        points: list[str] = []
         result, error = None, None
         try:
             while True:
-                kind, value = self._receiving.recv()
+                kind, value = self._connection.recv()
                 if kind == "point":
-                    points.append(value)
+                    self.points.append(value)
                 elif kind == "result":
                     result = value
                 else:
                     error = value
         except EOFError:
             self._process.join()
-            self._receiving.close()
-        return Ended(tuple(points), self._process.exitcode == -signal.SIGKILL, result, error)
+            self._connection.close()
+        assert self._process.exitcode in {0, -signal.SIGKILL}, self.points
+        return Ended(tuple(self.points), self._process.exitcode == -signal.SIGKILL, result, error)
 
 
 def run(step: Step, *arguments: Any, kill_at: int | None = None, later: float = 0.0) -> Ended:
@@ -121,41 +149,65 @@ def run(step: Step, *arguments: Any, kill_at: int | None = None, later: float = 
     return Running(step, *arguments, kill_at=kill_at, later=later).wait()
 
 
-def _child(sending: Connection, step: Step, arguments: tuple[Any, ...], kill_at: int | None, later: float) -> None:
-    passed = 0
+point: Callable[[str], None] = lambda name: None  # noqa: E731 - each process has its own
+"""Say that this process has come to a point."""
 
-    def point(name: str) -> None:
-        nonlocal passed
-        sending.send(("point", name))
-        if passed == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        passed += 1
 
-    for method in WRITES:
-        _watch(SQLModelTokenStore, method, point, lambda *_, name=method: name)
-    _watch(GuardedTransport, "handle_async_request", point, _describe)
-    with time_machine.travel(time.time() + later, tick=True):
+def _child(
+    connection: Connection,
+    step: Step,
+    arguments: tuple[Any, ...],
+    kill_at: int | None,
+    stop_at: str | None,
+    asleep: float,
+    later: float,
+) -> None:
+    global point
+    passed: list[str] = []
+
+    with time_machine.travel(time.time() + later, tick=True) as traveller:
+
+        def at(name: str) -> None:
+            connection.send(("point", name))
+            if len(passed) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if name == stop_at and name not in passed:
+                connection.recv()
+                traveller.shift(asleep)
+            passed.append(name)
+
+        point = at
+        for method in WRITES:
+            _watch(SQLModelTokenStore, method, lambda *_, name=method: name)
+        for method in ("aput", "aput_writes"):
+            _watch(AsyncSqliteSaver, method, lambda *_: "checkpoint")
+        _watch(GuardedTransport, "handle_async_request", _purpose)
         try:
-            sending.send(("result", asyncio.run(step(*arguments))))
+            outcome = ("result", asyncio.run(step(*arguments)))
         except BaseException as error:  # noqa: BLE001
-            sending.send(("error", error))
-    sending.close()
+            outcome = ("error", error)
+        at("end")
+        connection.send(outcome)
+    connection.close()
 
 
-def _describe(request: httpx2.Request) -> str:
-    """`refresh` for what spends a refresh token; all others are a `request`."""
-    return "refresh" if b"grant_type=refresh_token" in request.content else "request"
+def _purpose(request: httpx2.Request) -> str:
+    """What a request is for, in words that the documentation uses too."""
+    path = request.url.path
+    if path == "/mcp":
+        return f"MCP {json.loads(request.content)['method']}" if request.content else f"MCP {request.method}"
+    if path == "/token":
+        return {"authorization_code": "code exchange", "refresh_token": "refresh"}[parse_qs(request.content.decode())["grant_type"][0]]
+    return path.removeprefix("/.well-known").removesuffix("/mcp").strip("/")
 
 
-def _watch(owner: type, method: str, point: Callable[[str], None], describe: Callable[..., str]) -> None:
+def _watch(owner: type, method: str, describe: Callable[..., str]) -> None:
     original = getattr(owner, method)
 
     @functools.wraps(original)
     async def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        point(f"before {describe(*args)}")
-        result = await original(self, *args, **kwargs)
-        point(f"after {describe(*args)}")
-        return result
+        point(describe(*args))
+        return await original(self, *args, **kwargs)
 
     setattr(owner, method, watched)
 
@@ -186,9 +238,82 @@ async def complete(story: Story, callback_url: str) -> str:
         return (await toolkit.complete_authorization(callback_url)).server
 
 
-async def call(story: Story, times: int = 1) -> list[str]:
-    """Who the server says we are, from many calls at once."""
+async def complete_many(story: Story, callback_url: str, times: int) -> list[str]:
+    """Redeem the same callback from many tasks at once, when all processes are ready."""
     async with story.toolkit() as toolkit:
-        [whoami] = [tool for tool in await toolkit.aget_tools() if tool.name == "demo__whoami"]
-        answers = await asyncio.gather(*(whoami.ainvoke({}) for _ in range(times)))
+        point("ready")
+        completed = await asyncio.gather(*(toolkit.complete_authorization(callback_url) for _ in range(times)))
+    return [each.server for each in completed]
+
+
+async def call(story: Story, times: int = 1, *, tool: str = "whoami", **arguments: Any) -> list[str]:
+    """Who the server says we are, from many calls at once; first the tools are listed, and the process says that it is ready."""
+    async with story.toolkit() as toolkit:
+        [found] = [each for each in await toolkit.aget_tools() if each.name == f"demo__{tool}"]
+        point("ready")
+        answers = await asyncio.gather(*(found.ainvoke(arguments) for _ in range(times)))
         return [answer[0]["text"] for answer in answers]
+
+
+async def call_without_lease(story: Story, times: int) -> int:
+    """The negative control: the same with nothing between the processes. How many calls were lost."""
+
+    async def at_once(_store: Any, name: tuple[str, ...], *, work: Any, now: Any, **_: Any) -> Any:
+        return await work(Lease(name, "nobody", now() + timedelta(hours=1)))
+
+    refreshing.under_lease = at_once  # type: ignore[assignment]
+    async with story.toolkit() as toolkit:
+        [whoami] = [each for each in await toolkit.aget_tools() if each.name == "demo__whoami"]
+        point("ready")
+        outcomes = await asyncio.gather(*(whoami.ainvoke({}) for _ in range(times)), return_exceptions=True)
+        return sum(isinstance(outcome, BaseException) for outcome in outcomes)
+
+
+async def call_as_each(story: Story, users: tuple[str, ...] = ("alice",)) -> list[str]:
+    """One application, many users: each lists and calls in turn."""
+    async with story.toolkit() as toolkit:
+        answers = []
+        for user in users:
+            [whoami] = [each for each in await toolkit.aget_tools(user_id=user) if each.name == "demo__whoami"]
+            answers.append((await whoami.ainvoke({}))[0]["text"])
+        return answers
+
+
+async def add(story: Story) -> str:
+    """A call that needs a scope of its own."""
+    async with story.toolkit() as toolkit:
+        [found] = [each for each in await toolkit.aget_tools() if each.name == "demo__add"]
+        return str((await found.ainvoke({"a": 1, "b": 2}))[0]["text"])
+
+
+async def disconnect(story: Story) -> bool:
+    """Whether the issuer was told."""
+    async with story.toolkit() as toolkit:
+        return await toolkit.disconnect("demo")
+
+
+class _State(TypedDict, total=False):
+    who: str
+
+
+async def run_graph(story: Story) -> Any:
+    """Whatever is next in a graph that makes one call: the interrupt's payload, or the call's answer."""
+
+    async def work(_: _State) -> _State:
+        async with story.toolkit() as toolkit:
+            [whoami] = [each for each in await toolkit.aget_tools() if each.name == "demo__whoami"]
+            return {"who": (await whoami.ainvoke({}))[0]["text"]}
+
+    graph = StateGraph(_State).add_node("work", work).add_edge(START, "work")
+    config: Any = {"configurable": {"thread_id": "t", "user_id": story.user_id}}
+    async with AsyncSqliteSaver.from_conn_string(story.database.removeprefix("sqlite:///") + ".graph") as saver:
+        compiled = graph.compile(checkpointer=saver)
+        state = await compiled.aget_state(config)
+        if state.interrupts:
+            next_input: Any = resume_command(state)
+        else:
+            next_input = None if state.next else {"who": ""}
+        if not state.created_at or state.next:
+            await compiled.ainvoke(next_input, config, durability="sync")
+        state = await compiled.aget_state(config)
+        return auth_interrupts(state)[0] if state.interrupts else state.values["who"]

@@ -1,23 +1,21 @@
-"""The stories in processes of their own: at the same time, one after the other, and killed at every database write and HTTP request."""
+"""The stories in processes of their own, one after the other and at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from langchain_mcp_oauth import AuthRequired, TokenEndpointError
+from langchain_mcp_oauth import MCPOAuthError
+from langchain_mcp_oauth.models import GrantKey
+from langchain_mcp_oauth.store import SQLModelTokenStore, upgrade
 from langchain_mcp_oauth.testing import Person, ProtectedServer
+from tests.databases import ON_POSTGRES, postgres_schema
 
 from .conftest import KEY, REDIRECT_URI
-from .processes import Running, Step, Story, ask, ask_many, call, complete, run
-
-LAPSED = 60.0
-"""Seconds by which every lease and claim of a dead process has ended."""
+from .processes import LAPSED, Running, Story, ask, ask_many, call, call_without_lease, complete, complete_many, run
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +24,20 @@ def server() -> Iterator[ProtectedServer]:
         yield running
 
 
+@pytest.fixture(params=["file", ON_POSTGRES])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """SQLite, and Postgres."""
+    if request.param == "file":
+        yield f"sqlite:///{tmp_path / 'tokens.db'}"
+        return
+    with postgres_schema() as url:
+        upgrade(url)
+        yield url
+
+
 @pytest.fixture
-def story(server: ProtectedServer, tmp_path: Path) -> Story:
-    return new_story(server, tmp_path / "tokens.db")
-
-
-def new_story(server: ProtectedServer, database: Path) -> Story:
-    return Story(server.url, server.allowed_private_hosts, f"sqlite:///{database}", KEY, REDIRECT_URI)
+def story(server: ProtectedServer, database: str) -> Story:
+    return Story(server.url, server.allowed_private_hosts, database, KEY, REDIRECT_URI)
 
 
 def approved(story: Story) -> str:
@@ -57,107 +62,134 @@ def test_every_step_in_its_own_process(story: Story, server: ProtectedServer) ->
 
 
 def test_two_processes_ask_with_one_url(story: Story, server: ProtectedServer) -> None:
-    """Twenty-five tasks in each of two processes: one registration, one URL."""
+    """Twenty-five tasks in each of two processes, the first still registering when the second comes: one registration, one URL."""
     registered = server.count(path="/register")
-    running = [Running(ask_many, story, 25) for _ in range(2)]
-    urls = set().union(*(process.wait().value() for process in running))
+    first = Running(ask_many, story, 25, stop_at="register")
+    first.reach("register")
+    second = Running(ask_many, story, 25)
+    second.reach("acquire_lease")
+    first.go_on()
+    urls = first.wait().value() | second.wait().value()
     assert len(urls) == 1
     assert server.count(path="/register") == registered + 1
 
 
-def test_two_processes_refresh_once(story: Story, server: ProtectedServer) -> None:
-    """A hundred calls in two processes on an expired token: one token request while both were at it, no call lost, no reuse."""
-    log_in(story)
-    server.expire_tokens()
-    refreshed, reuses = server.count(grant_type="refresh_token"), server.authorization_server.reuses
+@pytest.mark.slow
+def test_one_answer_in_many_processes_is_redeemed_once(story: Story, server: ProtectedServer) -> None:
+    """Twenty callbacks with one state in four processes, while the first is being exchanged: one exchange, and all learn it worked."""
+    callback_url, exchanged = approved(story), server.count(grant_type="authorization_code")
     gate = server.hold_token_endpoint()
-    running = [Running(call, story, 50) for _ in range(2)]
-    gate.wait_entered()
+    running = [Running(complete_many, story, callback_url, 5) for _ in range(4)]
+    for process in running:
+        process.reach("claim_request")
+    gate.wait_entered(timeout=60)
     gate.open()
-    assert [process.wait().value() for process in running] == [["alice"] * 50] * 2
+    assert [process.wait().value() for process in running] == [["demo"] * 5] * 4
+    assert server.count(grant_type="authorization_code") == exchanged + 1
+
+
+def at_the_token_endpoint(server: ProtectedServer, story: Story, step: object, processes: int, times: int) -> list[Running]:
+    """So many processes, each about to make so many calls at once, with tools listed and then an access token that has ended."""
+    running = [Running(step, story, times, stop_at="ready") for _ in range(processes)]  # type: ignore[arg-type]
+    for process in running:
+        process.reach("ready")
+    server.expire_tokens()
+    return running
+
+
+def test_two_processes_refresh_once(story: Story, server: ProtectedServer) -> None:
+    """See `refreshes_once`."""
+    refreshes_once(story, server, processes=2, times=50)
+
+
+@pytest.mark.slow
+def test_four_processes_refresh_once(story: Story, server: ProtectedServer) -> None:
+    """See `refreshes_once`."""
+    refreshes_once(story, server, processes=4, times=100)
+
+
+def refreshes_once(story: Story, server: ProtectedServer, *, processes: int, times: int) -> None:
+    """Many calls in several processes on a token that was refused: one token request, on which all the processes wait at the same time;
+    no call is lost, no refresh token used twice, nobody asked."""
+    log_in(story)
+    refreshed, reuses, asked = server.count(grant_type="refresh_token"), server.authorization_server.reuses, server.count(path="/authorize")
+    running = at_the_token_endpoint(server, story, call, processes, times)
+    gate = server.hold_token_endpoint()
+    for process in running:
+        process.go_on()
+    for process in running:  # all of them are at it, and none has been answered
+        process.reach("acquire_lease")
+    gate.wait_entered(timeout=60)
+    gate.open()
+    assert [process.wait().value() for process in running] == [["alice"] * times] * processes
     assert server.count(grant_type="refresh_token") == refreshed + 1
     assert server.authorization_server.reuses == reuses
-
-
-def deaths(step: Step, prepare: Callable[[Path], tuple[Any, ...]], folder: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Kill the step at its first point, then its second …, each time in a story of its own, until it lives to its end.
-
-    Yields where it died and what the step was given.
-    """
-    for number in count():
-        story_folder = folder / str(number)
-        story_folder.mkdir()
-        arguments = prepare(story_folder)
-        ended = run(step, *arguments, kill_at=number)
-        if not ended.killed:
-            assert number > 5, "the step passes more points than that"
-            return
-        yield ended.points[-1], arguments
+    assert server.count(path="/authorize") == asked
 
 
 @pytest.mark.slow
-def test_killed_while_asking(server: ProtectedServer, tmp_path: Path) -> None:
-    """Wherever it dies, the next process asks with a URL that works, and a login comes of it."""
-    for place, (story,) in deaths(ask, lambda folder: (new_story(server, folder / "t.db"),), tmp_path):
-        url, _ = run(ask, story, later=LAPSED).value()
-        asyncio.run(complete(story, Person("alice").approve(url)))
-        assert asyncio.run(call(story)) == ["alice"], place
+def test_without_the_lease_it_goes_wrong(story: Story, server: ProtectedServer) -> None:
+    """The control of `refreshes_once`: without it every process sends the same refresh token, the server sees reuse, and calls are lost."""
+    log_in(story)
+    reuses = server.authorization_server.reuses
+    running = at_the_token_endpoint(server, story, call_without_lease, 4, 25)
+    gate = server.hold_token_endpoint()
+    for process in running:
+        process.go_on()
+    gate.wait_entered(4, timeout=60)
+    gate.open()
+    assert sum(process.wait().value() for process in running) > 0
+    assert server.authorization_server.reuses > reuses
 
 
-@pytest.mark.slow
-def test_killed_while_redeeming(server: ProtectedServer, tmp_path: Path) -> None:
-    """The same callback is brought again and the login is there: nobody is asked twice.
-
-    But for the one case that nobody can mend: the server has taken the code and we died before the tokens were saved. Then the person is
-    told that the code was refused, and asked again.
-    """
-
-    def asked(folder: Path) -> tuple[Any, ...]:
-        story = new_story(server, folder / "t.db")
-        return story, approved(story)
-
-    for place, (story, callback_url) in deaths(complete, asked, tmp_path):
-        again = run(complete, story, callback_url, later=LAPSED)
-        if place in {"after request", "before grant_request"}:
-            assert isinstance(again.error, TokenEndpointError), (place, again)
-            log_in(story)
-        else:
-            assert again.value() == "demo", place
-        assert asyncio.run(call(story)) == ["alice"], place
+@pytest.mark.parametrize("stalls", ["acquire_lease", "refresh"])
+def test_who_wakes_up_late_spends_nothing(story: Story, server: ProtectedServer, stalls: str) -> None:
+    """A process stands still for a minute, before it has the lease or with its request ready to leave. Meanwhile another refreshes. The
+    first, awake again, uses what the other got, or says that the call can be made again; the spent token never reaches the server."""
+    log_in(story)
+    run(call, story).value()
+    server.expire_tokens()
+    refreshed, reuses = server.count(grant_type="refresh_token"), server.authorization_server.reuses
+    late = Running(call, story, stop_at=stalls, asleep=LAPSED)
+    late.reach(stalls)
+    assert run(call, story, later=LAPSED).value() == ["alice"]
+    late.go_on()
+    ended = late.wait()
+    assert ended.result == ["alice"] or (isinstance(ended.error, MCPOAuthError) and ended.error.retryable), ended
+    assert server.count(grant_type="refresh_token") == refreshed + 1
+    assert server.authorization_server.reuses == reuses
+    assert run(call, story).value() == ["alice"]
 
 
-@pytest.mark.slow
-def test_killed_while_calling(server: ProtectedServer, tmp_path: Path) -> None:
-    """The next process makes the call; nobody is asked."""
+def test_who_wakes_up_late_overwrites_nothing(story: Story, server: ProtectedServer) -> None:
+    """A process stands still with refreshed tokens that are not saved yet. Meanwhile the person logs in anew. The first, awake again,
+    gives its tokens back and goes on with the new login."""
+    log_in(story)
+    run(call, story).value()
+    server.expire_tokens()
+    late = Running(call, story, stop_at="save_grant", asleep=LAPSED)
+    late.reach("save_grant")
+    asyncio.run(log_in_anew(story))
+    newer = asyncio.run(stored_version(story))
+    revoked = server.count(path="/revoke")
+    late.go_on()
+    assert late.wait().value() == ["alice"]
+    assert asyncio.run(stored_version(story)) == newer
+    assert server.count(path="/revoke") > revoked
 
-    def logged_in(folder: Path) -> tuple[Any, ...]:
-        story = new_story(server, folder / "t.db")
-        log_in(story)
-        return (story,)
 
-    for place, (story,) in deaths(call, logged_in, tmp_path):
-        assert run(call, story, later=LAPSED).value() == ["alice"], place
+async def log_in_anew(story: Story) -> None:
+    """The person disconnects and connects again, elsewhere."""
+    async with story.toolkit() as toolkit:
+        await toolkit.disconnect("demo")
+    asked = await ask(story)
+    assert asked is not None
+    await complete(story, await Person("alice").aapprove(asked[0]))
 
 
-@pytest.mark.slow
-def test_killed_while_refreshing(server: ProtectedServer, tmp_path: Path) -> None:
-    """The next process refreshes; nobody is asked.
-
-    But for the one case that nobody can mend: the server has rotated the refresh token and we died before the new one was saved. It looks
-    like theft to the server; we find out by its refusal, and ask.
-    """
-
-    def expired(folder: Path) -> tuple[Any, ...]:
-        story = new_story(server, folder / "t.db")
-        log_in(story)
-        asyncio.run(call(story))
-        server.expire_tokens()
-        return (story,)
-
-    for place, (story,) in deaths(call, expired, tmp_path):
-        again = run(call, story, later=LAPSED)
-        if place in {"after refresh", "before save_grant"}:
-            assert isinstance(again.error, AuthRequired), (place, again)
-            assert again.error.reason == "expired"
-        else:
-            assert again.value() == ["alice"], place
+async def stored_version(story: Story) -> int:
+    store = SQLModelTokenStore(story.database, encryption_key=story.key)
+    grant = await store.load_grant(GrantKey("alice", "demo", story.server_url))
+    await store.aclose()
+    assert grant is not None
+    return grant.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from langchain_mcp_oauth.models import BearerChallenge, Grant, Reason
 from langchain_mcp_oauth.oauth.decisions import (
+    JITTER,
+    LEEWAY,
     NEW,
     STEP_UP_LIMIT,
     Authorize,
@@ -143,6 +146,37 @@ def test_is_stale(lifetime: timedelta, fresh_for: timedelta) -> None:
     tokens = replace(TOKENS, obtained_at=NOW, expires_at=NOW + lifetime)
     assert is_stale(tokens, NOW + fresh_for)
     assert not is_stale(tokens, NOW + fresh_for - timedelta(milliseconds=1))
+
+
+def test_grants_of_the_same_age_are_refreshed_at_different_times() -> None:
+    """A thousand users who logged in together: spread evenly over five minutes before the leeway, each always at the same time."""
+    expires_at = NOW + timedelta(hours=1)
+    grants = [
+        replace(FRESH, key=replace(FRESH.key, user_id=f"user-{number}"), tokens=replace(TOKENS, obtained_at=NOW, expires_at=expires_at))
+        for number in range(1_000)
+    ]
+
+    def due(before: timedelta) -> int:
+        now = expires_at - LEEWAY - before
+        return sum(next_step(grant, None, now) == Refresh(grant) for grant in grants)
+
+    assert [due(JITTER), due(timedelta(0))] == [0, 1_000]
+    minutes = [due(timedelta(minutes=minute)) for minute in range(5, -1, -1)]
+    assert all(150 < later - earlier < 250 for earlier, later in pairwise(minutes))
+    assert minutes == [due(timedelta(minutes=minute)) for minute in range(5, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "earliest"), [(timedelta(hours=1), timedelta(seconds=330)), (timedelta(minutes=1), timedelta(seconds=12))]
+)
+def test_a_refresh_is_early_within_bounds(lifetime: timedelta, earliest: timedelta) -> None:
+    """Five minutes and the leeway, or a fifth of a short life; a grant that cannot be refreshed is used until it is stale."""
+    tokens = replace(TOKENS, obtained_at=NOW, expires_at=NOW + lifetime)
+    for number in range(100):
+        grant = replace(FRESH, key=replace(FRESH.key, user_id=f"user-{number}"), tokens=tokens)
+        assert next_step(grant, None, NOW + lifetime - earliest - timedelta(seconds=1)) == Use(grant)
+        lasting = replace(grant, tokens=replace(tokens, refresh_token=None))
+        assert next_step(lasting, None, NOW + lifetime - min(LEEWAY, lifetime / 10) - timedelta(seconds=1)) == Use(lasting)
 
 
 def test_union() -> None:

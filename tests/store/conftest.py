@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 from langchain_mcp_oauth.store import SQLModelTokenStore
+from tests.databases import ON_POSTGRES, postgres_schema
 
 from .store_samples import ENCRYPTION_KEY
-
-POSTGRES = "LANGCHAIN_MCP_OAUTH_TEST_POSTGRES"
-
-
-ON_POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 
 
 @pytest.fixture(params=["file", "memory", ON_POSTGRES])
@@ -47,17 +39,8 @@ def file(tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """A schema of its own in the Postgres database that the environment names."""
-    if POSTGRES not in os.environ:
-        pytest.fail(f"{POSTGRES} is not set to the URL of a Postgres database")
-    url, schema = make_url(os.environ[POSTGRES]).set(drivername="postgresql+psycopg"), f"test_{token_hex(6)}"
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with postgres_schema() as url:
+        yield url
 
 
 @pytest.fixture
