@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         WrongUserError,
     )
     from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
+    from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
     from langchain_mcp_oauth.grants.provided import TokenProvider
+    from langchain_mcp_oauth.grants.workload import WorkloadIdentity
     from langchain_mcp_oauth.interrupts import (
         auth_interrupts,
         interrupt_run,
@@ -69,6 +71,7 @@ __all__ = [
     "ConnectionFailed",
     "CredentialsRequired",
     "DiscoveryError",
+    "EnterpriseManaged",
     "IssuerMismatchError",
     "LoopbackBrowser",
     "MCPOAuthError",
@@ -101,6 +104,7 @@ __all__ = [
     "UnknownStateError",
     "UnsafeURLError",
     "UserRequiredError",
+    "WorkloadIdentity",
     "WrongUserError",
     "__version__",
     "auth_interrupts",
@@ -116,6 +120,7 @@ __all__ = [
 
 _HOMES = {
     "ClientCredentials": "grants.client_credentials",
+    "EnterpriseManaged": "grants.enterprise",
     "LoopbackBrowser": "loopback",
     "MCPOAuthToolkit": "toolkit",
     "MCPServer": "servers",
@@ -126,6 +131,7 @@ _HOMES = {
     "StartLinkCookie": "web",
     "TokenProvider": "grants.provided",
     "TokenStore": "store.contract",
+    "WorkloadIdentity": "grants.workload",
     "auth_interrupts": "interrupts",
     "callback_routes": "web",
     "client_metadata_document": "client_document",

@@ -38,7 +38,7 @@ def fits(grant: Grant, server: MCPServer) -> bool:
     if grant.source != source or source == "login":
         return grant.source == source
     client = server.client_at(grant.issuer)
-    return server.issuer in {None, grant.issuer} and grant.client.client_id == (client.client_id if client else "")
+    return server.issuer in {None, grant.issuer} and (client is None or client.client_id == grant.client.client_id)
 
 
 class Obtainer:

@@ -10,6 +10,8 @@ from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
+from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
+from langchain_mcp_oauth.grants.workload import WorkloadIdentity
 from langchain_mcp_oauth.servers import MCPServer, parse_servers
 
 URL = "https://mcp.example.com/mcp"
@@ -165,6 +167,14 @@ def test_clients_belong_to_their_issuers() -> None:
     assert "clients" in refusal(URL, clients={"https://a.example": {"client_id": "a", "secret": CANARY}})
 
 
+async def nothing(*_: str) -> str:
+    raise NotImplementedError
+
+
+def enterprise(endpoint: str = "https://idp.example.com/token") -> EnterpriseManaged:
+    return EnterpriseManaged(id_token=nothing, idp_token_endpoint=endpoint, idp_client_id="app", idp_client_secret=CANARY)
+
+
 KEY_PEM = ECKey.generate_key("P-256").as_pem(private=True).decode()
 
 
@@ -179,6 +189,10 @@ KEY_PEM = ECKey.generate_key("P-256").as_pem(private=True).decode()
         ({"private_key": f'{{"kty": "{CANARY}', "client_id": "mine", "issuer": URL}, "private_key: "),
         ({"grant": ClientCredentials()}, "ClientCredentials needs client_id"),
         ({"grant": ClientCredentials(), "client_id": "mine", "issuer": URL}, "ClientCredentials needs client_id, and client_secret"),
+        ({"grant": WorkloadIdentity(nothing)}, "WorkloadIdentity needs issuer"),
+        ({"grant": enterprise()}, "EnterpriseManaged needs issuer"),
+        ({"grant": enterprise(), "issuer": URL}, "EnterpriseManaged needs client_id"),
+        ({"grant": enterprise("http://idp.example.com/token"), "issuer": URL, "client_id": "mine"}, "idp_token_endpoint is refused"),
         ({"grant": "client_credentials"}, "grant"),
     ],
 )
@@ -188,6 +202,7 @@ def test_clients_and_grants_that_cannot_work(options: dict[str, Any], problem: s
     assert problem in message
     assert CANARY not in message
     assert "BEGIN" not in message
+    assert CANARY not in repr(enterprise())
 
 
 def test_unknown_options_are_refused() -> None:

@@ -27,7 +27,7 @@ class TokenProvider:
         provide: `async (user_id, server) -> token`, `server` being the toolkit's name for it. Returns the access token, or a token
             response (RFC 6749 §5.1: `access_token`, `expires_in` in seconds, `scope`). Asked when a token is first needed, when it has
             expired (without `expires_in`: after an hour), and once more in a call in which the server has refused it. What it raises makes
-            the call fail. It has 30 seconds.
+            the call fail. It has 29 seconds.
 
     Tokens are kept sealed in the store, so that all processes share them. `disconnect` forgets a user's; the next call asks again.
     """

@@ -24,7 +24,16 @@ from typing import Any
 
 import httpx2
 
-from langchain_mcp_oauth import AuthRequired, ClientCredentials, MCPOAuthError, MCPOAuthToolkit, ServersFailed, UnsafeURLError
+from langchain_mcp_oauth import (
+    AuthRequired,
+    ClientCredentials,
+    EnterpriseManaged,
+    MCPOAuthError,
+    MCPOAuthToolkit,
+    ServersFailed,
+    UnsafeURLError,
+    WorkloadIdentity,
+)
 
 TURNS = 20
 """More steps than any scenario needs."""
@@ -36,6 +45,12 @@ OPTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "auth/2025-03-26-oauth-endpoint-fallback": lambda _: {"default_endpoints": True},
     "auth/client-credentials-basic": lambda _: {"grant": ClientCredentials()},
     "auth/client-credentials-jwt": lambda context: {"grant": ClientCredentials(), "private_key": context["private_key_pem"]},
+    "auth/enterprise-managed-authorization": lambda context: {
+        "grant": EnterpriseManaged(
+            id_token=id_token, idp_token_endpoint=context["idp_token_endpoint"], idp_client_id=context["idp_client_id"]
+        )
+    },
+    "auth/wif-jwt-bearer": lambda _: {"grant": WorkloadIdentity(platform_jwt)},
 }
 """What the server of a scenario needs to be told, made of what the suite tells us; all others go by what they publish."""
 
@@ -116,6 +131,16 @@ def given() -> dict[str, Any]:
     """What the suite tells the client about the scenario."""
     told: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
     return told
+
+
+async def id_token(user_id: str) -> str:
+    """What the suite's identity provider gave the user."""
+    return str(given()["idp_id_token"])
+
+
+async def platform_jwt(issuer: str, resource: str) -> str:
+    """What the suite's platform gave this program."""
+    return str(given()["valid_jwt"])
 
 
 async def complete(application: Application, callback_url: str) -> None:

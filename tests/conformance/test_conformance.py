@@ -70,10 +70,12 @@ SCENARIOS: dict[str, tuple[tuple[str, ...], str]] = {
 EXTENSIONS: dict[str, str] = {
     "auth/client-credentials-basic": DONE,
     "auth/client-credentials-jwt": DONE,
+    "auth/enterprise-managed-authorization": DONE,
+    "auth/wif-jwt-bearer": DONE,
 }
 """Extensions of the protocol: they belong to no revision, and are run at both."""
 
-NOT_YET = {"auth/dpop", "auth/dpop-nonce", "auth/enterprise-managed-authorization", "auth/wif-jwt-bearer"}
+NOT_YET = {"auth/dpop", "auth/dpop-nonce"}
 
 LEFT_OUT = {"elicitation-sep1034-client-defaults", "sep-2322-client-request-state"}
 """The tools do not tell servers that they may ask questions, so these have nothing to ask."""

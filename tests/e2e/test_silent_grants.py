@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from langchain_mcp_oauth import (
     ClientCredentials,
+    EnterpriseManaged,
     MCPOAuthToolkit,
     MCPServer,
     ServersFailed,
     TokenEndpointError,
     TokenProvider,
     UserRequiredError,
+    WorkloadIdentity,
 )
 from langchain_mcp_oauth.testing import ProtectedServer
+from langchain_mcp_oauth.testing.serving import ServerThread, listen, origin
 
 from .conftest import KEY
 from .logins import message, text_of, tools_of
@@ -177,6 +187,101 @@ async def test_a_refused_token_is_asked_for_once_more(server: ProtectedServer, m
     assert await text_of(tools["whoami"]) == "ada"
     assert await text_of(tools["whoami"]) == "ada"
     assert len(tokens.asked) == 5
+
+
+# Assertions -------------------------------------------------------------------------------------------------------------------
+
+PLATFORM, IDP_ID = "https://platform.example.com", "the-application"
+
+
+def sign(key: ECKey, issuer: str, audience: str, subject: str, **claims: Any) -> str:
+    now = int(time.time())
+    standard = {"iss": issuer, "aud": audience, "sub": subject, "iat": now, "exp": now + 60, "jti": secrets.token_hex(8)}
+    return jwt.encode({"alg": "ES256"}, {**standard, **claims}, key)
+
+
+@pytest.fixture
+def platform(server: ProtectedServer) -> ECKey:
+    """The key of an issuer that the authorization server trusts."""
+    key = ECKey.generate_key("P-256")
+    server.silent_grants.trusted[PLATFORM] = KeySet([ECKey.import_key(key.as_dict(private=False))])
+    return key
+
+
+async def test_the_platform_vouches(server: ProtectedServer, platform: ECKey, make_toolkit: Any) -> None:
+    """RFC 7523: an assertion for each token, for the issuer that gives it; one service, whoever calls; only the issuer is configured."""
+    asked: list[tuple[str, str]] = []
+
+    async def assertion(issuer: str, resource: str) -> str:
+        asked.append((issuer, resource))
+        return sign(platform, PLATFORM, issuer, "spiffe://example/agent")
+
+    tools = await tools_of(make_toolkit(issuer=server.issuer, grant=WorkloadIdentity(assertion)))
+    assert await asyncio.gather(*(text_of(tools["whoami"]) for _ in range(5))) == ["spiffe://example/agent"] * 5
+    server.expire_tokens()
+    assert await text_of(tools["whoami"]) == "spiffe://example/agent"
+    assert asked == [(server.issuer, server.url)] * 2
+
+
+async def test_an_assertion_that_is_not_good(server: ProtectedServer, platform: ECKey, make_toolkit: Any) -> None:
+    """For somebody else: `invalid_grant`, sent once, and nothing else is tried (SEP-1933)."""
+
+    async def assertion(issuer: str, resource: str) -> str:
+        return sign(platform, PLATFORM, "https://somebody.example", "spiffe://example/agent")
+
+    with pytest.raises(ServersFailed) as failed:
+        await make_toolkit(issuer=server.issuer, grant=WorkloadIdentity(assertion)).aget_tools()
+    assert failed.value.errors["demo"].oauth_error == "invalid_grant"  # type: ignore[attr-defined]
+    assert server.count(path="/token") == 1
+    assert server.count(path="/authorize") == 0
+
+
+class IdentityProvider:
+    """A company's: exchanges the ID tokens it gave the application for assertions about the same users (RFC 8693)."""
+
+    def __init__(self, key: ECKey, server: ProtectedServer) -> None:
+        self.key, self.server = key, server
+        self.revoked: set[str] = set()
+        listener = listen()
+        self.origin = origin(listener)
+        self.thread = ServerThread([(Starlette(routes=[Route("/token", self.token, methods=["POST"])]), listener)])
+
+    async def id_token(self, user_id: str) -> str:
+        return sign(self.key, self.origin, IDP_ID, f"{user_id}@example.com")
+
+    async def token(self, request: Request) -> JSONResponse:
+        form = await request.form()
+        user = jwt.decode(str(form["subject_token"]), self.key).claims
+        if user["aud"] != IDP_ID or form["client_id"] != IDP_ID or user["sub"] in self.revoked:
+            return JSONResponse({"error": "access_denied"}, 400)
+        assertion = sign(self.key, PLATFORM, str(form["audience"]), user["sub"], client_id="reports", resource=form["resource"])
+        kind = "urn:ietf:params:oauth:token-type:id-jag"
+        return JSONResponse({"access_token": assertion, "issued_token_type": kind, "token_type": "N_A"})
+
+
+async def test_the_company_decides(server: ProtectedServer, platform: ECKey, service: dict[str, Any], database: str) -> None:
+    """SEP-990: each user is themselves, nobody is sent to the server's login, and the company can say no."""
+    company = IdentityProvider(platform, server)
+    grant = EnterpriseManaged(id_token=company.id_token, idp_token_endpoint=f"{company.origin}/token", idp_client_id=IDP_ID)
+    demo = MCPServer(server.url, **{**service, "grant": grant})
+    hosts = server.allowed_private_hosts | {company.origin.removeprefix("http://")}
+    company.thread.start()
+    try:
+        async with MCPOAuthToolkit({"demo": demo}, store=database, encryption_key=KEY, allowed_private_hosts=hosts) as toolkit:
+            for user in ("ada", "bob"):
+                assert await text_of((await tools_of(toolkit.for_user(user)))["whoami"]) == f"{user}@example.com"
+            company.revoked.add("bob@example.com")
+            server.expire_tokens()
+            assert await text_of((await tools_of(toolkit.for_user("ada")))["whoami"]) == "ada@example.com"
+            with pytest.raises(ServersFailed) as failed:
+                await toolkit.aget_tools(user_id="bob")
+            assert failed.value.errors["demo"].oauth_error == "access_denied"  # type: ignore[attr-defined]
+    finally:
+        company.thread.stop()
+    assert server.count(path="/authorize") == server.count(path="/register") == 0
+
+
+# The application's own errors -------------------------------------------------------------------------------------------------
 
 
 async def test_what_the_provider_raises(make_toolkit: Any) -> None:
