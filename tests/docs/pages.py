@@ -57,6 +57,7 @@ def an_agent(server: ProtectedServer) -> dict[str, Any]:
 
 PAGES = {
     "README.md": Example(an_agent, shows=("linear__whoami - ", "Done.")),
+    "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
     "docs/connections-page.md": Example(),
 }
