@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "models"},
     {"oauth", "servers", "grants"},
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
-    {"world", "refreshing", "obtaining", "authorizing", "status", "authorizer"},
+    {"world", "refreshing", "obtaining", "authorizing", "status", "doctor", "authorizer"},
     {"connections", "loops", "catalogue", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},

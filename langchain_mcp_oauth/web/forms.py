@@ -50,7 +50,7 @@ class Seal:
 
     def set(self, response: Response, key: str) -> None:
         """Give the browser its key, until it is closed."""
-        response.set_cookie(self.cookie, key, path="/", secure=self.secure, httponly=True, samesite="strict")
+        response.set_cookie(self.cookie, key, path="/", secure=self.secure, httponly=True, samesite="lax")
 
     def token(self, key: str, user: str) -> str:
         """What this user's forms carry in this browser."""

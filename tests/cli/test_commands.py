@@ -1,0 +1,130 @@
+"""The commands, one after the other, as a person and as a program use them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_mcp_oauth import errors
+from langchain_mcp_oauth.cli import app
+from langchain_mcp_oauth.cli.printing import Exit, exit_of
+from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.testing import ProtectedServer
+
+from .conftest import KEY, Run, document
+
+
+def tokens(home: dict[str, str]) -> list[str]:
+    """Every secret of every login that is stored."""
+
+    async def read() -> list[str]:
+        store = SQLModelTokenStore(f"sqlite:///{home['XDG_DATA_HOME']}/langchain-mcp-oauth/tokens.db", encryption_key=KEY)
+        grants = await store.list_grants("ada")
+        await store.aclose()
+        secrets = [(g.tokens.access_token, g.tokens.refresh_token, g.client.client_secret) for g in grants]
+        return [secret.get_secret_value() for row in secrets for secret in row if secret is not None]
+
+    return asyncio.run(read())
+
+
+def test_from_login_to_logout(run: Run, server: ProtectedServer, browser: list[str], home: dict[str, str]) -> None:
+    """Named once, the server is known; every step is said in words, and no output ever holds a token."""
+    results = [run("tools", f"demo={server.url}")]
+    assert results[-1].exit_code == Exit.LOGIN_NEEDED
+    assert "langchain-mcp-oauth login demo" in results[-1].stderr
+    results.append(run("login", f"demo={server.url}"))
+    assert results[-1].exit_code == Exit.OK, results[-1].output
+    assert "Connected to demo" in results[-1].stdout
+    results.append(run("status"))
+    assert ["demo", "connected", server.url, server.issuer, "tools"] == results[-1].stdout.splitlines()[1].split()[:5]
+    results.append(run("tools", "demo"))
+    assert "whoami" in results[-1].stdout
+    results.append(run("call", "demo", "whoami"))
+    assert (results[-1].exit_code, results[-1].stdout) == (Exit.OK, "ada\n")
+    results.append(run("call", "demo", "fail", "message=broken"))
+    assert results[-1].exit_code == Exit.TOOL_FAILED
+    secrets = tokens(home)
+    assert len(secrets) == 3
+    results.append(run("login", "demo"))
+    assert len(browser) == 1, "there is a login; nobody is asked again"
+    results.append(run("login", "demo", "--again"))
+    assert len(browser) == 2
+    secrets += tokens(home)
+    results.append(run("logout", "demo"))
+    assert "Logged out of demo." in results[-1].stdout
+    assert run("call", f"demo={server.url}", "whoami").exit_code == Exit.LOGIN_NEEDED
+    assert not [secret for secret in secrets for result in results if secret in result.output]
+
+
+def test_every_command_has_a_document_with_stable_keys(run: Run, server: ProtectedServer, browser: list[str]) -> None:
+    """What programs read; errors too."""
+    login = document(run("login", f"demo={server.url}", "--json"))
+    assert (login["server"], login["state"], login["scopes"], login["refreshable"]) == ("demo", "connected", ["tools"], True)
+    [status] = document(run("status", "--json"))
+    assert status == {**login, "url": server.url}
+    assert {"name", "description", "input_schema"} == set(document(run("tools", "demo", "--json"))[0])
+    added = document(run("call", "demo", "add", "a=1", "--arguments", '{"b": 2}', "--json"))
+    assert (added["isError"], added["structuredContent"]) == (False, {"total": 3})
+    assert document(run("logout", "demo", "--json")) == {"server": "demo", "was_connected": True, "revoked": True}
+    refused = run("call", "nobody", "whoami", "--json")
+    assert (refused.exit_code, document(refused)["error"]["code"]) == (Exit.USAGE, "unknown_server")
+    later = run("tools", "gone=http://127.0.0.1:9/mcp", "--json")
+    assert (later.exit_code, document(later)["error"]["retryable"]) == (Exit.TRY_LATER, True)
+
+
+@pytest.mark.parametrize("values", [["a"], ["--arguments", "x"], ["--arguments", "[]"]])
+def test_arguments_that_cannot_be(run: Run, server: ProtectedServer, values: list[str]) -> None:
+    """Are said to be wrong before anything is sent."""
+    before = len(server.requests)
+    assert run("call", f"demo={server.url}", "add", *values).exit_code == Exit.USAGE
+    assert len(server.requests) == before
+
+
+ERRORS = {
+    errors.ConfigurationError("x"): Exit.USAGE,
+    errors.UnknownServerError("x"): Exit.USAGE,
+    errors.AuthorizationDenied("x"): Exit.REFUSED,
+    errors.ScopeNotGrantedError("x"): Exit.REFUSED,
+    errors.TokenRejectedError("x"): Exit.REFUSED,
+    errors.ConnectionFailed("x"): Exit.TRY_LATER,
+    errors.StoreUnavailable("x"): Exit.TRY_LATER,
+    errors.DiscoveryError("x"): Exit.FAILED,
+    errors.StoreKeyError("x"): Exit.FAILED,
+}
+
+
+@pytest.mark.parametrize(("error", "status"), ERRORS.items(), ids=lambda value: type(value).__name__)
+def test_every_kind_of_error_has_its_exit_status(error: errors.MCPOAuthError, status: Exit) -> None:
+    """One table."""
+    assert exit_of(error) is status
+
+
+def test_the_exit_statuses_are_documented() -> None:
+    """Each with its number, in the page on the command line."""
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    assert [f"| {status.value} |" in page for status in Exit] == [True] * len(Exit)
+
+
+def test_every_command_is_documented() -> None:
+    """In the same page."""
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    named = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    assert [name for name in [*named, "db upgrade", "keys new", "keys rotate"] if f"`{name}" not in page] == []
+
+
+def test_tables_and_keys(run: Run, server: ProtectedServer, browser: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`db upgrade` makes the tables; `keys new` prints a key; `keys rotate` seals everything with it, and then the old one can go."""
+    upgraded = CliRunner().invoke(app, ["db", "upgrade", "--json"])
+    assert document(upgraded)["version"] >= 1
+    assert run("login", f"demo={server.url}").exit_code == Exit.OK
+    new = CliRunner().invoke(app, ["keys", "new"]).stdout.strip()
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", f"{new},{KEY}")
+    rotated = document(CliRunner().invoke(app, ["keys", "rotate", "--json"]))
+    assert rotated["resealed"] >= 1
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", new)
+    assert run("call", "demo", "whoami").stdout == "ada\n"
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", KEY)
+    assert run("call", "demo", "whoami").exit_code == Exit.FAILED

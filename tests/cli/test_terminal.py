@@ -1,0 +1,128 @@
+"""The commands as processes of their own: at a terminal, in a pipe, and ended from outside."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+
+from langchain_mcp_oauth.cli.printing import Exit
+from langchain_mcp_oauth.testing import Person, ProtectedServer
+
+pytestmark = pytest.mark.slow  # each test starts a process, which imports everything
+
+PATIENCE = 120.0
+"""Seconds; a process takes three to start where nothing else runs."""
+
+
+class Terminal:
+    """A process at a pseudo-terminal: what it has printed, and a keyboard."""
+
+    def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+        self._fd, other = pty.openpty()
+        command = [sys.executable, "-c", "from langchain_mcp_oauth.cli import main; main()", *arguments]
+        self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env={**os.environ, **environment}, close_fds=True)
+        os.close(other)
+        self.shown = ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read until it has printed this."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            if found := re.search(pattern, self.shown):
+                return found
+            if time.monotonic() > end or not self._read(end):
+                raise AssertionError(f"{pattern!r} was not printed, but:\n{self.shown}")
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, f"{text}\n".encode())
+
+    def end(self) -> int:
+        """Read to the end; its exit status."""
+        while self._read(time.monotonic() + PATIENCE):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._fd)
+
+    def _read(self, end: float) -> bool:
+        if not select.select([self._fd], [], [], max(0.0, end - time.monotonic()))[0]:
+            return False
+        try:
+            data = os.read(self._fd, 65_536)
+        except OSError:  # Linux says so when the other end is closed
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextmanager
+def at_a_terminal(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[Terminal]:
+    terminal = Terminal(arguments, environment)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def allowed(server: ProtectedServer) -> list[str]:
+    return [f"--allow={host}" for host in server.allowed_private_hosts]
+
+
+def test_logging_in_from_another_machine(server: ProtectedServer, home: dict[str, str]) -> None:
+    """Without a browser here: the address is shown, the one that the browser ended up at is pasted, colours say how it went."""
+    colours = {**home, "TERM": "xterm-256color", "NO_COLOR": ""}
+    with at_a_terminal(["login", f"demo={server.url}", "--paste", *allowed(server)], colours) as terminal:
+        url = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/authorize\?\S+)\s")[1]
+        terminal.wait_for("Paste it here")
+        terminal.type(Person("ada").approve(url))
+        terminal.wait_for("Connected to demo")
+        assert terminal.end() == Exit.OK
+    assert "\x1b[" in terminal.shown
+
+
+def test_no_color(server: ProtectedServer, home: dict[str, str]) -> None:
+    """`NO_COLOR` is heeded at a terminal too (no-color.org)."""
+    with at_a_terminal(["status"], {**home, "TERM": "xterm-256color"}) as terminal:
+        terminal.wait_for("No servers are known")
+        terminal.end()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.shown)
+
+
+def test_a_pipe_gets_plain_text(server: ProtectedServer, home: dict[str, str]) -> None:
+    """No colours, no spinner; words of the way go to standard error, results to standard output."""
+    command = [sys.executable, "-c", "from langchain_mcp_oauth.cli import main; main()", "doctor", server.url, *allowed(server)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **home, "NO_COLOR": ""})
+    assert result.returncode == Exit.OK
+    assert result.stderr == ""
+    assert "\x1b" not in result.stdout
+
+
+def test_serving_the_page(server: ProtectedServer, home: dict[str, str]) -> None:
+    """Who has the printed address sees the connections; nobody else does, by another name neither; Ctrl-C ends it."""
+    with at_a_terminal(["serve", "--port", "0", "--no-open", *allowed(server)], home) as terminal:
+        link = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/enter/\S+)\s")[1]
+        origin = link.partition("/enter")[0]
+        terminal.wait_for("until Ctrl-C")
+        with httpx2.Client(trust_env=False, timeout=PATIENCE) as stranger:
+            assert stranger.get(f"{origin}/oauth/connections").status_code == 401
+            assert stranger.get(f"{origin}/enter/guessed").status_code == 404
+            assert stranger.get(link, headers={"Host": "evil.example"}).status_code == 400
+        with httpx2.Client(trust_env=False, timeout=PATIENCE, follow_redirects=True) as person:
+            page = person.get(link)
+        assert (page.status_code, "Signed in as <strong>ada</strong>" in page.text) == (200, True)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == Exit.INTERRUPTED
