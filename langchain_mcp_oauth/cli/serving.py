@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import webbrowser
 from typing import Annotated
@@ -14,8 +13,6 @@ from langchain_mcp_oauth.cli.settings import Allow, Config, Settings, Store, Use
 from langchain_mcp_oauth.errors import ConfigurationError
 
 __all__ = ["serve"]
-
-SESSION = "mcp-oauth-session"
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1. It is part of the redirect URI that clients are registered with.")]
 Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")]
@@ -36,40 +33,17 @@ def serve(
 
 async def _serve(printer: Printer, settings: Settings, port: int, *, open_page: bool) -> None:
     import uvicorn
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.requests import Request
-    from starlette.responses import RedirectResponse, Response
-    from starlette.routing import Route
 
-    from langchain_mcp_oauth.web import connection_routes
+    from langchain_mcp_oauth.web.personal import personal_app
 
     listener = _listen(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    ticket, session = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-
-    async def enter(request: Request) -> Response:
-        """The ticket is good while the command runs: whoever can read this terminal is the person."""
-        if not secrets.compare_digest(request.path_params["ticket"], ticket):
-            return Response(status_code=404)
-        response = RedirectResponse("/oauth/connections", 303, {"Referrer-Policy": "no-referrer"})
-        response.set_cookie(SESSION, session, httponly=True, samesite="lax")
-        return response
-
-    def signed_in(request: Request) -> str | None:
-        return settings.user if secrets.compare_digest(request.cookies.get(SESSION, ""), session) else None
-
     async with settings.toolkit(redirect_uri=f"{address}/oauth/callback", start_url=f"{address}/oauth/start") as (toolkit, _):
-        app = Starlette(
-            routes=[Route("/enter/{ticket}", enter), *connection_routes(toolkit, get_user=signed_in)],
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1"])],  # no other name leads here
-        )
-        link = f"{address}/enter/{ticket}"
-        printer.line(link)
+        app, entrance = personal_app(toolkit, settings.user, "127.0.0.1")
+        printer.line(f"{address}{entrance}")
         printer.say("Your connections are at this address, until Ctrl-C.")
         if open_page:
-            webbrowser.open(link)
+            webbrowser.open(f"{address}{entrance}")
         config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", lifespan="off", timeout_graceful_shutdown=1)
         await uvicorn.Server(config).serve([listener])
 
