@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         resume_command,
     )
     from langchain_mcp_oauth.loopback import LoopbackBrowser, NotebookBrowser
+    from langchain_mcp_oauth.middleware import MCPOAuthMiddleware
     from langchain_mcp_oauth.servers import MCPServer, RegisteredClient
     from langchain_mcp_oauth.store.contract import TokenStore
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
@@ -75,6 +76,7 @@ __all__ = [
     "IssuerMismatchError",
     "LoopbackBrowser",
     "MCPOAuthError",
+    "MCPOAuthMiddleware",
     "MCPOAuthToolkit",
     "MCPServer",
     "MCPTool",
@@ -122,6 +124,7 @@ _HOMES = {
     "ClientCredentials": "grants.client_credentials",
     "EnterpriseManaged": "grants.enterprise",
     "LoopbackBrowser": "loopback",
+    "MCPOAuthMiddleware": "middleware",
     "MCPOAuthToolkit": "toolkit",
     "MCPServer": "servers",
     "MCPTool": "tools",

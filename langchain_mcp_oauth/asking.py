@@ -115,8 +115,9 @@ class Asking:
             await save(given)
 
     def _describe(self, needed: PersonRequired, attempt: int) -> None:
-        needed.attempt = attempt
-        needed.stage, needed.tool_name, needed.tool_call_id = self.stage, self.tool_name, self.tool_call_id
+        needed.attempt, needed.stage = attempt, self.stage
+        if self.tool_name is not None:
+            needed.tool_name, needed.tool_call_id = self.tool_name, self.tool_call_id
 
 
 def _place(run: Run | None, number: int) -> tuple[str, ...] | None:

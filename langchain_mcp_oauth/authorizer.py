@@ -313,6 +313,13 @@ class Authorizer:
         """Whether there is a login, of whatever use it may be."""
         return await self._load(key, fresh=False) is not None
 
+    async def is_usable(self, key: GrantKey) -> bool:
+        """Whether calls need nobody to log in first, as far as is known without asking."""
+        if self.servers[key.server].grant is not None:
+            return True
+        grant = await self._load(key, fresh=False)
+        return grant is not None and not isinstance(next_step(grant, None, self._now()), Authorize)
+
     async def _load(self, key: GrantKey, *, fresh: bool) -> Grant | None:
         """The grant kept under this key, if it came about as the server is configured now."""
         server = self.servers[key.server]

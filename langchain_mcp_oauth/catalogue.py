@@ -35,6 +35,8 @@ MAX_SIZE = 100_000
 SAVED_AGAIN = timedelta(minutes=5)
 """How soon an unchanged listing without a hint is written again: only its time would be new."""
 
+BEFORE = datetime.min.replace(tzinfo=UTC)
+
 _TOOLS = TypeAdapter(tuple[Tool, ...])
 _NOBODY = ""
 """No user has this id."""
@@ -67,6 +69,8 @@ class Catalogue:
         self._lock = threading.Lock()
         self._known: OrderedDict[GrantKey, tuple[datetime, Known]] = OrderedDict()
         """With the time at which the store was last asked."""
+        self._outdated: dict[GrantKey, datetime] = {}
+        """When servers said, to this process, that their tools had changed."""
         self._parsed: WeakValueDictionary[str, ListedTools] = WeakValueDictionary()
         self._reading: SingleFlight[str, None] = SingleFlight()
 
@@ -86,13 +90,15 @@ class Catalogue:
                 await self._store.save_listing(listing, document)
         return known.listed
 
-    async def current(self, key: GrantKey, *, is_logged_in: Callable[[], Awaitable[bool]]) -> ListedTools | None:
-        """What this user may be shown without asking the server, since what it said last is still in date."""
+    async def current(
+        self, key: GrantKey, *, is_logged_in: Callable[[], Awaitable[bool]], max_age: timedelta = timedelta()
+    ) -> ListedTools | None:
+        """What this user may be shown without asking the server, since what it said last is still in date, or not older than `max_age`."""
         own = await self._find(key)
-        if own is not None and self._is_fresh(own):
+        if own is not None and self._is_fresh(own, max_age):
             return own.listed
         shared = await self._find(anybodys(key))
-        if shared is None or not self._is_fresh(shared):
+        if shared is None or not self._is_fresh(shared, max_age):
             return None
         return shared.listed if shared.listing.public or not await is_logged_in() else None
 
@@ -105,6 +111,7 @@ class Catalogue:
         """The server has said that its tools are others now (`notifications/tools/list_changed`): it is asked next time. Never an error."""
         for one in (key, anybodys(key)):
             self.forget(one)
+            self._outdated[one] = self._now()
             with suppress(StoreError):
                 await self._store.outdate_listing(one, now=self._now())
 
@@ -139,6 +146,8 @@ class Catalogue:
 
     def _remember(self, listing: Listing, listed: ListedTools) -> Known:
         with self._lock:
+            if self._outdated.get(listing.key, BEFORE) < listing.listed_at:
+                self._outdated.pop(listing.key, None)
             known = Known(listing, self._parsed.setdefault(listing.digest, listed))
             self._known[listing.key] = (self._now(), known)
             self._known.move_to_end(listing.key)
@@ -146,8 +155,10 @@ class Catalogue:
                 self._known.popitem(last=False)
         return known
 
-    def _is_fresh(self, known: Known) -> bool:
-        return known.listing.fresh_until > self._now()
+    def _is_fresh(self, known: Known, max_age: timedelta) -> bool:
+        listing, now = known.listing, self._now()
+        is_young = listing.listed_at + max_age > now and listing.listed_at > self._outdated.get(listing.key, BEFORE)
+        return is_young or listing.fresh_until > now
 
 
 def _only_newer(before: Listing, listing: Listing) -> bool:

@@ -39,7 +39,7 @@ text that another server wrote, except an OAuth error code of the registered for
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -160,6 +160,7 @@ class AuthRequired(PersonRequired):
         auth_id: Public handle of the open request; not the OAuth `state`.
         expires_at: Aware UTC; a later answer is refused and a new URL is needed.
         attempt, stage, tool_name, tool_call_id: As for `PersonRequired`.
+        requests: One event for each server, where several are asked for at once (`MCPOAuthMiddleware`); this one is the first of them.
     """
 
     code = "auth_required"
@@ -180,6 +181,7 @@ class AuthRequired(PersonRequired):
         tool_name: str | None = None,
         tool_call_id: str | None = None,
         complete: Callable[[str], Awaitable[object]] | None = None,
+        requests: tuple[AuthRequired, ...] = (),
     ) -> None:
         super().__init__(
             f"{server!r} needs a person to authorize at {issuer} ({_REASONS.get(reason, reason)}). "
@@ -197,7 +199,14 @@ class AuthRequired(PersonRequired):
         self.reason = reason
         self.auth_id = auth_id
         self.expires_at = expires_at
+        self.requests = requests
         self._complete = complete
+
+    @classmethod
+    def together(cls, requests: Sequence[AuthRequired]) -> AuthRequired:
+        """One event for several servers, which are asked for at once: that of the first, with all of them as its `requests`."""
+        first = requests[0]
+        return cls(**first._fields(), complete=first._complete, requests=tuple(requests))  # noqa: SLF001 - one of us
 
     async def complete(self, callback_url: str) -> None:
         """Redeem the URL that the browser came back to, for the user of this call: what a notebook does with a pasted URL.
@@ -211,11 +220,13 @@ class AuthRequired(PersonRequired):
         await self._complete(callback_url)
 
     def payload(self) -> dict[str, Any]:
-        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret). See the documentation."""
-        return {
+        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret); with `requests`, that member is a
+        list of such dicts, one for each server. See the documentation."""
+        places = " and ".join(f"{one.server!r} at {one.issuer}" for one in self.requests or (self,))
+        payload = {
             "type": "mcp_auth_required",
             "version": 1,
-            "message": f"Authorize access to {self.server!r} at {self.issuer}, then continue.",
+            "message": f"Authorize access to {places}, then continue.",
             "authorization_url": self.authorization_url,
             "server": self.server,
             "resource": self.resource,
@@ -226,11 +237,16 @@ class AuthRequired(PersonRequired):
             "expires_at": int(self.expires_at.timestamp()),
             **self._place(),
         }
+        if self.requests:
+            payload["requests"] = [{**one.payload(), "stage": self.stage, "attempt": self.attempt} for one in self.requests]
+        return payload
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("authorization_url", "server", "resource", "issuer", "scopes", "reason", "auth_id", "expires_at")
+        return {**{name: getattr(self, name) for name in names}, **self._place()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = ("authorization_url", "server", "resource", "issuer", "scopes", "reason", "auth_id", "expires_at")
-        rest = ("attempt", "stage", "tool_name", "tool_call_id")
-        return _restore_auth_required, ({name: getattr(self, name) for name in (*fields, *rest)},)
+        return _restore_auth_required, ({**self._fields(), "requests": self.requests},)
 
 
 _REASONS = {

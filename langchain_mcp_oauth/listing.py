@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from operator import itemgetter
 from typing import Literal, TypeAlias, cast
 
 from langchain_mcp_oauth.connections import ListedTools
@@ -30,9 +32,13 @@ class Lister:
     service: Service
     on_server_error: OnServerError
     on_unauthorized: OnUnauthorized
+    choose: Callable[[Sequence[PersonRequired]], PersonRequired] = itemgetter(0)
+    """What is asked, of all that have to be."""
+    max_age: timedelta = timedelta()
+    """Listings as young as this are good enough."""
 
     async def list_missing(self, user_id: str | None, offers: dict[str, Offer]) -> None:
-        """Add the servers that are not in `offers` yet; raise the first `PersonRequired` when all others have had their turn.
+        """Add the servers that are not in `offers` yet; raise a `PersonRequired` when all others have had their turn.
 
         Raises:
             AuthRequired, ServersFailed, UserRequiredError, ConfigurationError, …: as `MCPOAuthToolkit.aget_tools`.
@@ -45,16 +51,16 @@ class Lister:
                 failures[name] = outcome
             else:
                 offers[name] = outcome
+        needed = [error for error in failures.values() if isinstance(error, PersonRequired)]
         self._judge({name: error for name, error in failures.items() if not isinstance(error, PersonRequired)})
-        for error in failures.values():
-            if isinstance(error, PersonRequired):
-                raise error
+        if needed:
+            raise self.choose(needed)
 
     async def _offer(self, user_id: str | None, server: str) -> Offer:
         try:
             if user_id is None:
                 return await self._offer_to_anybody(server)
-            return await self.service.list_tools(user_id, server)
+            return await self.service.list_tools(user_id, server, max_age=self.max_age)
         except (PersonRequired, ConnectionFailed) as failure:
             if self.on_unauthorized == "cached" and (last := await self.service.last_listed(user_id, server)) is not None:
                 return last

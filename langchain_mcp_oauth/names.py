@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["connect_name", "tool_name"]
+__all__ = ["connect_name", "may_be_ours", "tool_name"]
 
 SEPARATOR = "__"
 LONGEST = 64
@@ -35,6 +35,11 @@ def connect_name(server: str) -> str:
     if SEPARATOR not in plain and PLAIN.match(plain) and not HASHED.search(plain):
         return plain
     return _hashed(plain, f"connect {server}")
+
+
+def may_be_ours(name: str) -> bool:
+    """Whether `tool_name` or `connect_name` could have made this name; false spares a search."""
+    return SEPARATOR in name or name.startswith("connect_") or bool(HASHED.search(name))
 
 
 def _hashed(plain: str, original: str) -> str:

@@ -15,7 +15,7 @@ from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.breaker import Breaker
 from langchain_mcp_oauth.catalogue import Catalogue, anybodys
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
-from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.errors import AuthRequired, ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
@@ -75,8 +75,8 @@ class Service:
         """The configured servers by name."""
         return dict(self.authorizer.servers)
 
-    async def list_tools(self, user_id: str, server: str) -> ListedTools:
-        """All tools that this user has there; the server is asked only if what it said last is out of date.
+    async def list_tools(self, user_id: str, server: str, *, max_age: timedelta = timedelta()) -> ListedTools:
+        """All tools that this user has there; the server is asked only if what it said last is out of date, and older than `max_age`.
 
         Raises:
             AuthRequired: it will not list without a login.
@@ -84,7 +84,7 @@ class Service:
             ConnectionFailed, ProtocolError, …: what `Connection.list_tools` raises. What was known before stays.
         """
         key = self.authorizer.key(user_id, server)
-        listed = await self.catalogue.current(key, is_logged_in=lambda: self.authorizer.is_logged_in(key))
+        listed = await self.catalogue.current(key, is_logged_in=lambda: self.authorizer.is_logged_in(key), max_age=max_age)
         if listed is None:
             answered, grant = await self._as_user(key, _list)
             listed = await self.catalogue.keep(key, answered, anonymous=grant is None)
@@ -113,6 +113,15 @@ class Service:
     async def _checked(self, key: GrantKey, listed: ListedTools) -> ListedTools:
         """Every listing that anybody is shown, from wherever it comes, goes out here."""
         return await check_pins(self.store, key, listed) if self._pin_tools else listed
+
+    async def login_needed(self, user_id: str, server: str) -> AuthRequired | None:
+        """What a person has to open before this server can be used, unless they are logged in, or it names nobody to log in to."""
+        key = self.authorizer.key(user_id, server)
+        return None if await self.authorizer.is_usable(key) else await self.authorizer.begin(key)
+
+    async def is_logged_in(self, user_id: str, server: str) -> bool:
+        """Whether there is a login, of whatever use it may be."""
+        return await self.authorizer.is_logged_in(self.authorizer.key(user_id, server))
 
     def _anybodys(self, server: str) -> GrantKey:
         return anybodys(self.authorizer.key("anybody", server))

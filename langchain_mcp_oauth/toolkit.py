@@ -171,7 +171,7 @@ class MCPOAuthToolkit(BaseToolkit):
         asking = self.asking(user or "", stage="list_tools")
         yield from asking.converse(lambda: self._lister.list_missing(user, offers))
         bound = self.for_user(user) if user is not None and user_id is not None else self
-        return [tool for name in self.servers if name in offers for tool in _tools_of(bound, name, offers[name])]
+        return bound.make_tools(offers)
 
     # Authorization ----------------------------------------------------------------------------------------------------------
 
@@ -309,6 +309,27 @@ class MCPOAuthToolkit(BaseToolkit):
         """Wait for an awaitable on the library's own event loop."""
         return run_sync(awaitable)
 
+    # What the middleware needs ----------------------------------------------------------------------------------------------
+
+    @property
+    def lister(self) -> Lister:
+        """Lists as this toolkit was told to."""
+        return self._lister
+
+    @property
+    def service(self) -> Service:
+        """What this toolkit shares with those made from it."""
+        return self._service
+
+    def make_tools(self, offers: Mapping[str, Offer]) -> list[BaseTool]:
+        """The tools of what servers offer, in the order of the configuration."""
+        tools: list[BaseTool] = []
+        for name in self.servers:
+            if name in offers:
+                offer = offers[name]
+                tools += make_tools(self, name, offer) if offer is not None else [make_connect_tool(self, name)]
+        return tools
+
     # Ending -----------------------------------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
@@ -344,10 +365,6 @@ def _user_required() -> UserRequiredError:
         "Nobody says whose account to use. Give the toolkit or the call a user_id, use toolkit.for_user(...), or run the graph "
         "with context={'user_id': ...} or configurable={'user_id': ...}."
     )
-
-
-def _tools_of(toolkit: MCPOAuthToolkit, server: str, offer: Offer) -> Sequence[BaseTool]:
-    return make_tools(toolkit, server, offer) if offer is not None else [make_connect_tool(toolkit, server)]
 
 
 def _check(option: str, value: object, allowed: object) -> None:

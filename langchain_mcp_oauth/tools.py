@@ -18,7 +18,7 @@ from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError
 from langchain_mcp_oauth.names import connect_name, tool_name
 from langchain_mcp_oauth.schemas import clean_description, clean_schema
 
-__all__ = ["Caller", "MCPTool", "make_connect_tool", "make_tools"]
+__all__ = ["Caller", "ConnectTool", "MCPTool", "UserTool", "find_tool", "make_connect_tool", "make_tools"]
 
 T = TypeVar("T", bound="UserTool")
 
@@ -135,8 +135,8 @@ class ConnectTool(UserTool):
         return f"Connected to {self.server!r}. Its tools: {names or 'none'}."
 
 
-_templates: WeakKeyDictionary[ListedTools, dict[str, list[MCPTool]]] = WeakKeyDictionary()
-"""What a listing's tools look like, made once for all users who were told the same."""
+_templates: WeakKeyDictionary[ListedTools, dict[str, dict[str, MCPTool]]] = WeakKeyDictionary()
+"""What a listing's tools look like, by server and name; made once for all users who were told the same."""
 
 
 def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool]:
@@ -145,10 +145,21 @@ def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool
     Raises:
         ProtocolError: a schema is too large to pass on.
     """
+    return [_lend(template, caller) for template in _templates_of(server, listed).values()]
+
+
+def find_tool(caller: Caller, server: str, listed: ListedTools, name: str) -> MCPTool | None:
+    """The one of this LangChain name. Raises as `make_tools`."""
+    template = _templates_of(server, listed).get(name)
+    return _lend(template, caller) if template is not None else None
+
+
+def _templates_of(server: str, listed: ListedTools) -> dict[str, MCPTool]:
     by_server = _templates.setdefault(listed, {})
     if server not in by_server:
-        by_server[server] = [_template(server, tool, listed.server_info) for tool in listed.tools]
-    return [_lend(template, caller) for template in by_server[server]]
+        made = (_template(server, tool, listed.server_info) for tool in listed.tools)
+        by_server[server] = {template.name: template for template in made}
+    return by_server[server]
 
 
 def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
