@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -23,6 +23,7 @@ from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .conftest import MakeToolkit
 from .logins import message, text_of, tools_of
+from .spellings import spellings
 from .test_agents import CONFIG, HELLO, LISTING, model
 
 T = TypeVar("T")
@@ -68,12 +69,6 @@ class Secrets:
         """Those that stand in `text` as they are, quoted, in hexadecimal or in base64."""
         data = text.encode(errors="replace") if isinstance(text, str) else text
         return [value for value in self.values if any(form in data for form in spellings(value))]
-
-
-def spellings(value: str) -> set[bytes]:
-    raw = value.encode()
-    encoded = {base64.b64encode(raw).rstrip(b"="), base64.urlsafe_b64encode(raw).rstrip(b"=")}
-    return {raw, quote(value, safe="").encode(), raw.hex().encode(), *encoded}
 
 
 @pytest.fixture
