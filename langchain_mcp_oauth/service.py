@@ -126,9 +126,10 @@ class Service:
     def _anybodys(self, server: str) -> GrantKey:
         return anybodys(self.authorizer.key("anybody", server))
 
-    async def accept_tools(self, user_id: str, server: str, changed: Mapping[str, str] | None) -> None:
+    async def accept_tools(self, user_id: str | None, server: str, changed: Mapping[str, str] | None) -> None:
         """See `MCPOAuthToolkit.accept_tools`."""
-        await self.store.repin_tools(self.authorizer.key(user_id, server), changed)
+        key = self._anybodys(server) if user_id is None else self.authorizer.key(user_id, server)
+        await self.store.repin_tools(key, changed)
 
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""

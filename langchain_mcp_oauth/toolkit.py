@@ -262,12 +262,12 @@ class MCPOAuthToolkit(BaseToolkit):
             server: The toolkit's name for it.
             changed: `ToolsChanged.changed`: these very definitions, and no other that the server may have made up since. Default: whatever
                 it lists next, all of it.
-            user_id: For whom. Default: the toolkit's user.
+            user_id: For whom. Default: the toolkit's user; else for the listing that a graph is built with before there is a user.
 
         Raises:
-            UnknownServerError, UserRequiredError, StoreError.
+            UnknownServerError, StoreError.
         """
-        await self._service.accept_tools(self._resolve(user_id, None), server, changed)
+        await self._service.accept_tools(self._whose(user_id, None), server, changed)
 
     async def status(self, *, user_id: str | None = None) -> dict[str, ServerStatus]:
         """This user's login at every server, from the store alone."""

@@ -22,6 +22,18 @@ COPY = os.environ.get("LANGCHAIN_MCP_OAUTH_MUTANT")
 if COPY is not None:
     assert Path(langchain_mcp_oauth.__file__).is_relative_to(COPY), "the attacks run against another copy than the mutant"
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The plain run makes each attack once; its other cases are `slow`. Under a mutant all are made."""
+    made: set[str] = set()
+    for item in items:
+        attack = item.nodeid.partition("[")[0]
+        if Path(__file__).parent in item.path.parents and attack in made:
+            item.add_marker(pytest.mark.slow)
+        made.add(attack)
+
+
 Victim = Callable[..., MCPOAuthToolkit]
 
 PUBLIC = "93.184.216.34"

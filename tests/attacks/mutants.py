@@ -230,8 +230,8 @@ MUTANTS = [
     Mutant(
         23,
         "oauth/tokens.py",
-        "_ask(request.token_endpoint, form, request.client)",
-        '_ask(f"{request.issuer}/token", form, request.client)',
+        "ask(request.token_endpoint, form",
+        'ask(f"{request.issuer}/token", form',
         (CALLBACK + "test_r23_the_callback_uses_what_was_recorded",),
     ),
     Mutant(
@@ -251,8 +251,8 @@ MUTANTS = [
     Mutant(
         25,
         "store/sqlmodel.py",
-        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: _change(session, statement) == 1)",
-        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: _change(session, statement) >= 0)",
+        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: change(session, statement) == 1)",
+        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: change(session, statement) >= 0)",
         (CALLBACK + "test_r25_a_code_is_sent_once",),
     ),
     Mutant(26, "authorizing.py", "if request.key.user_id != user_id:", "if False:", (CALLBACK + "test_r26_only_who_asked_completes",)),
@@ -296,8 +296,8 @@ MUTANTS = [
     Mutant(
         32,
         "oauth/tokens.py",
-        "_ask(grant.token_endpoint, form, grant.client)",
-        '_ask(f"{grant.issuer}/oauth/token", form, grant.client)',
+        "ask(grant.token_endpoint, form",
+        'ask(f"{grant.issuer}/oauth/token", form',
         (TOKENS + "test_r32_a_refresh_token_goes_to_its_own_endpoint_once",),
     ),
     Mutant(
@@ -331,8 +331,8 @@ MUTANTS = [
     Mutant(
         36,
         "authorizer.py",
-        "grant = await self.store.disconnect(key)",
-        "grant = await self.store.load_grant(key)",
+        "grant = await self.store.disconnect(kept)",
+        "grant = await self.store.load_grant(kept)",
         (TOKENS + "test_r36_logging_out_never_fails_here",),
     ),
     Mutant(

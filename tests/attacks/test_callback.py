@@ -215,6 +215,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 async def test_r30_whatever_is_answered_is_an_error_of_ours(
     victim: Victim, hostile: Hostile, place: str, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ async def test_r01_a_name_cannot_change_its_mind(victim: Victim, names: dict[str
     """DNS rebinding: what was judged is connected to; no later answer is."""
     names["mcp.example"] = [[PUBLIC], ["127.0.0.66"]]
     toolkit = victim("https://mcp.example/mcp")
-    assert isinstance(await failure(toolkit.aget_tools()), ConnectionFailed)
+    assert isinstance(await failure(toolkit.aget_tools()), ConnectionFailed | UnsafeURLError)
     assert isinstance(await failure(toolkit.aget_tools()), UnsafeURLError)
     assert set(attempts) == {(PUBLIC, 443)}
 

@@ -156,6 +156,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_r39_nothing_is_in_the_output_of_a_process(hostile: Hostile, tmp_path: Path) -> None:
     """Standard output, standard error and a crash's traceback, with everything logged at DEBUG; the story was told (control)."""
     calls: list[int] = []

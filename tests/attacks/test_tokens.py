@@ -81,16 +81,15 @@ def refuse_first(hostile: Hostile, seen: Seen) -> bytes:
 
 async def test_r32_trouble_ends_no_login(victim: Victim, hostile: Hostile) -> None:
     """503 and 429 keep it and ask nobody; only `invalid_grant` ends it (control)."""
-    toolkit = victim()
-    [read] = await log_in(toolkit)
+    await log_in(victim())
     hostile.says["/mcp"] = lambda seen: refuse_first(hostile, seen)
     for answer in (http(503), http(429), as_json({"error": "invalid_grant"}, 503), b""):
         hostile.says["/token"] = lambda seen, answer=answer: iter([answer])
-        assert isinstance(await failure(call(read)), ConnectionFailed)
-        assert (await toolkit.status())["files"].connected
+        assert isinstance(await failure(victim().aget_tools()), ConnectionFailed)
+        assert (await victim().status())["files"].connected
     hostile.says["/token"] = as_json({"error": "invalid_grant"}, 400)
-    assert isinstance(await failure(call(read)), AuthRequired)
-    assert not (await toolkit.status())["files"].connected
+    assert isinstance(await failure(victim().aget_tools()), AuthRequired)
+    assert not (await victim().status())["files"].connected
 
 
 async def test_r33_a_login_is_for_one_url(victim: Victim, hostile: Hostile, inside: Hostile) -> None:
