@@ -51,6 +51,7 @@ from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.obtaining import Obtainer, fits, kept_under
 from langchain_mcp_oauth.refreshing import Refresher, give_back
 from langchain_mcp_oauth.servers import MCPServer, is_name
+from langchain_mcp_oauth.single_flight import SingleFlight
 from langchain_mcp_oauth.status import ServerStatus, status_of
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.world import Drive, World
@@ -102,6 +103,7 @@ class Authorizer:
         self._on_login = on_login
         self._now = now
         self._cache = GrantCache()
+        self._looks: SingleFlight[tuple[GrantKey, int], Grant | None] = SingleFlight()
         self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random)
         self._refresher = Refresher(self._world)
         self._obtainer = Obtainer(self._world)
@@ -325,8 +327,10 @@ class Authorizer:
         server = self.servers[key.server]
         if not fresh and (recent := self._cache.get(key)) is not None and fits(recent, server):
             return recent
-        self._cache.drop(key)
-        grant = await self.store.load_grant(key)
+        if fresh:
+            self._cache.drop(key)
+        # Whoever looks for the same grant at the same time shares one look, which began after whatever this process has changed.
+        grant = await self._looks.run((key, self._cache.drops), lambda: self.store.load_grant(key))
         return self._cache.put(grant) if grant is not None and fits(grant, server) else None
 
     def _required_redirect_uri(self) -> str:

@@ -25,6 +25,8 @@ class GrantCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._read: OrderedDict[GrantKey, tuple[float, Grant]] = OrderedDict()
+        self.drops = 0
+        """How often something was forgotten: what was read before may be out of date."""
 
     def get(self, key: GrantKey) -> Grant | None:
         """The grant, if it was put here no longer than `MAX_AGE` seconds ago."""
@@ -48,3 +50,4 @@ class GrantCache:
         """Forget it; the next look goes to the store."""
         with self._lock:
             self._read.pop(key, None)
+            self.drops += 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from langchain_mcp_oauth import MCPOAuthToolkit
+from langchain_mcp_oauth.http.guard import GuardedBackend
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .conftest import MakeToolkit
@@ -66,3 +71,51 @@ async def test_listing_again_needs_no_new_session(make_toolkit: MakeToolkit, ali
     requests = len(server.requests)
     await toolkit.aget_tools()
     assert len(server.requests) - requests == 1
+
+
+async def test_calls_at_once_look_once(make_toolkit: MakeToolkit, alice: Person, statements: list[str]) -> None:
+    """Twenty calls of a user whose login this process does not know yet read it once."""
+    first, second = make_toolkit(), make_toolkit()
+    await log_in(first, alice)
+    tools = {tool.name: tool for tool in await second.aget_tools()}
+    second._service.authorizer._cache.drop(second._service.authorizer.key("alice", "demo"))
+    before = len(statements)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(text_of, tools["demo__whoami"])
+    assert sum("_grants" in statement for statement in statements[before:]) == 1
+
+
+async def test_a_minute_later_nothing_is_opened_again(
+    make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model's turn is longer than five seconds: the next call uses the same connection and session, and looks for the login once."""
+    opened: list[str] = []
+    connect = GuardedBackend.connect_tcp
+
+    async def note(self: GuardedBackend, host: str, *arguments: Any, **options: Any) -> Any:
+        opened.append(host)
+        return await connect(self, host, *arguments, **options)
+
+    monkeypatch.setattr(GuardedBackend, "connect_tcp", note)
+    toolkit = make_toolkit()
+    tools = await log_in(toolkit, alice)
+    await text_of(tools["whoami"])
+    a_minute_later(toolkit, monkeypatch)
+    opened.clear()
+    requests, before = len(server.requests), len(statements)
+    assert await text_of(tools["whoami"]) == "alice"
+    assert opened == []
+    assert [seen.rpc for seen in server.requests[requests:]] == ["tools/call"]
+    assert len([statement for statement in statements[before:] if statement.startswith("SELECT")]) == 1
+
+
+def a_minute_later(toolkit: MCPOAuthToolkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For everything of the library that gets old; the event loops' and the server's own timers go on as they were."""
+
+    def later() -> float:
+        return time.monotonic() + 60
+
+    monkeypatch.setattr("httpcore2._async.http11.time", SimpleNamespace(monotonic=later))
+    monkeypatch.setattr(toolkit._service.authorizer._cache, "_clock", later)
+    monkeypatch.setattr(toolkit._service._loops.get()[1], "clock", later)
