@@ -173,7 +173,7 @@ def read_token_response(
         refresh_token=SecretStr(renewal) if renewal else refresh_token,
         scopes=parse_scopes(answer.get("scope")) or scopes,
         obtained_at=now,
-        expires_at=now + _lifetime(answer.get("expires_in"), access, now),
+        expires_at=now + _lifetime(answer.get("expires_in"), access, now, renewable=bool(renewal or refresh_token)),
     )
 
 
@@ -181,13 +181,17 @@ def _unusable(issuer: str, problem: str) -> TokenEndpointError:
     return TokenEndpointError(f"The token endpoint of {issuer} gave an answer that cannot be used: {problem}.")
 
 
-def _lifetime(seconds: object, access_token: str, now: datetime) -> timedelta:
-    """`expires_in`, a number or (as some send it) its digits, held between 0 and 30 days; else what the token says; else an hour."""
+def _lifetime(seconds: object, access_token: str, now: datetime, *, renewable: bool) -> timedelta:
+    """`expires_in`, a number or (as some send it) its digits, held between 0 and 30 days; else what the token says; else an hour.
+
+    Where nothing says so, and nothing can renew it, 30 days: an hour would have a person log in every hour to tokens that do not expire
+    (GitHub's OAuth apps). A server that thinks otherwise says 401.
+    """
     number = _number(seconds)
     if number is None and (expiry := _number(_jwt_expiry(access_token))) is not None:
         number = expiry - now.timestamp()
     if number is None:
-        return DEFAULT_TOKEN_LIFETIME
+        return DEFAULT_TOKEN_LIFETIME if renewable else MAX_TOKEN_LIFETIME
     return timedelta(seconds=min(max(number, 0.0), MAX_TOKEN_LIFETIME.total_seconds()))
 
 

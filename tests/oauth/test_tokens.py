@@ -42,6 +42,7 @@ from .oauth_samples import (
 
 CODE = SecretStr(f"code+/{CANARY}")
 GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_in": 600}
+RENEWABLE = {**GOOD, "refresh_token": "r"}
 
 
 def exchanging(client: ClientRegistration = CLIENT, server: MCPServer = SERVER) -> Flow[TokenSet]:
@@ -242,12 +243,14 @@ HOUR, MONTH = 3600, 30 * 24 * 3600
 )
 def test_expires_in(expires_in: object, seconds: float) -> None:
     """A number or digits, from 0 to 30 days; nonsense is an hour; never "no expiry"."""
-    assert exchanged({**GOOD, "expires_in": expires_in}).expires_at == NOW + timedelta(seconds=seconds)
+    assert exchanged({**RENEWABLE, "expires_in": expires_in}).expires_at == NOW + timedelta(seconds=seconds)
 
 
 def test_no_expires_in() -> None:
-    """RFC 6749 §5.1 only recommends it: an hour then."""
-    assert exchanged({"access_token": "new", "token_type": "Bearer"}).expires_at == NOW + timedelta(hours=1)
+    """RFC 6749 §5.1 only recommends it: an hour then; 30 days if nothing could renew it, since a server that refuses it says so."""
+    assert exchanged({"access_token": "new", "token_type": "Bearer", "refresh_token": "r"}).expires_at == NOW + timedelta(hours=1)
+    assert exchanged({"access_token": "new", "token_type": "Bearer"}).expires_at == NOW + timedelta(days=30)
+    assert run(refreshing(), answer({"access_token": "new", "token_type": "Bearer"}))[0].expires_at == NOW + timedelta(hours=1)
 
 
 def jwt(**claims: Any) -> str:
@@ -272,7 +275,7 @@ def jwt(**claims: Any) -> str:
 )
 def test_an_expiry_that_only_the_token_tells(token: str, seconds: float) -> None:
     """Without `expires_in` a JWT's `exp` (RFC 7519 §4.1.4) is read, unverified; an hour where there is none; never "no expiry"."""
-    tokens = exchanged({"access_token": token, "token_type": "Bearer"})
+    tokens = exchanged({"access_token": token, "token_type": "Bearer", "refresh_token": "r"})
     assert tokens.expires_at == NOW + timedelta(seconds=seconds)
 
 
