@@ -15,7 +15,16 @@ import pytest
 import time_machine
 from pydantic import SecretStr
 
-from langchain_mcp_oauth import AuthRequired, MCPServer, RequestUsedError, SQLModelTokenStore, TokenRejectedError
+from langchain_mcp_oauth import (
+    AuthorizationDenied,
+    AuthRequired,
+    ConnectionFailed,
+    MCPServer,
+    RequestUsedError,
+    ScopeNotGrantedError,
+    SQLModelTokenStore,
+    TokenRejectedError,
+)
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal
 from langchain_mcp_oauth.models import BearerChallenge, ClientRegistration, Grant, GrantKey, TokenSet
 from langchain_mcp_oauth.oauth import Flow
@@ -30,6 +39,7 @@ OLD, NEW = "https://old.example.com", "https://new.example.com"
 REDIRECT_URI = "https://app.example.com/oauth/callback"
 KEY = GrantKey("alice", "files", URL)
 REFUSED = BearerChallenge(401, scopes=("read",))
+ANONYMOUS = Refusal(REFUSED, None)
 
 
 def site(issuer: str) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def site(issuer: str) -> dict[str, Any]:
 def make_authorizer(
     store: SQLModelTokenStore, documents: dict[str, Any], sent: list[httpx2.Request] | None = None, **options: Any
 ) -> Authorizer:
-    """It sees these documents; its requests are appended to `sent`."""
+    """It sees these documents, responses and failures; its requests are appended to `sent`."""
 
     async def drive(flow: Flow[T], /) -> T:
         try:
@@ -60,7 +70,10 @@ def make_authorizer(
             while True:
                 if sent is not None:
                     sent.append(request)
-                request = flow.send(httpx2.Response(200, json=documents[str(request.url)]))
+                answer = documents[str(request.url)]
+                if isinstance(answer, Exception):
+                    raise answer
+                request = flow.send(answer if isinstance(answer, httpx2.Response) else httpx2.Response(200, json=answer))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -117,14 +130,18 @@ async def test_a_step_up_beyond_the_registration_registers_anew(store: SQLModelT
     assert set(json.loads(sent[-1].content)["scope"].split()) == {"read", "write", "admin"}
 
 
-async def ask(authorizer: Authorizer) -> AuthRequired:
+async def ask(authorizer: Authorizer, refusal: Refusal = ANONYMOUS) -> AuthRequired:
     with pytest.raises(AuthRequired) as asked:
-        await authorizer.acquire(KEY, Refusal(REFUSED, None))
+        await authorizer.acquire(KEY, refusal)
     return asked.value
 
 
 def query(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query))
+
+
+def state_of(asked: AuthRequired) -> str:
+    return query(asked.authorization_url)["state"]
 
 
 async def test_a_login_that_came_meanwhile_is_used(store: SQLModelTokenStore, new_login: Grant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +168,9 @@ async def test_a_stale_request_is_replaced_with_its_state(store: SQLModelTokenSt
     assert (await ask(authorizer)).authorization_url == first.authorization_url
     with time_machine.travel(NOW + timedelta(minutes=11)):
         second = await ask(authorizer)
-        assert query(second.authorization_url)["state"] != query(first.authorization_url)["state"]
+        assert state_of(second) != state_of(first)
         with pytest.raises(RequestUsedError):
-            await authorizer.complete(f"{REDIRECT_URI}?code=c&state={query(first.authorization_url)['state']}", "alice")
+            await authorizer.complete(f"{REDIRECT_URI}?code=c&state={state_of(first)}", "alice")
 
 
 async def test_an_option_that_was_changed_makes_a_new_url(store: SQLModelTokenStore) -> None:
@@ -171,7 +188,7 @@ async def test_an_answer_for_an_issuer_of_before(store: SQLModelTokenStore) -> N
     token = {"access_token": "old", "token_type": "Bearer", "expires_in": 600}
     asked = await ask(make_authorizer(store, site(OLD)))
     moved = make_authorizer(store, site(NEW) | {f"{OLD}/token": token}, sent)
-    await moved.complete(f"{REDIRECT_URI}?code=c&state={query(asked.authorization_url)['state']}", "alice")
+    await moved.complete(f"{REDIRECT_URI}?code=c&state={state_of(asked)}", "alice")
     assert [str(request.url) for request in sent] == [f"{OLD}/token"]
     grant = await store.load_grant(KEY)
     assert grant is not None
@@ -203,3 +220,49 @@ async def test_options_reach_every_request(store: SQLModelTokenStore) -> None:
     assert all(("tenant", "7") in form and "resource" not in dict(form) for form in tokens)
     assert len(sent) == 7, [str(request.url) for request in sent]
     assert {request.headers.get("x-key") for request in sent} == {"gateway"}
+
+
+async def test_scopes_that_are_not_granted_can_be_asked_for_again_later(store: SQLModelTokenStore, new_login: Grant) -> None:
+    """After two answers without the scope no process asks again; ten minutes later they do, since somebody may have granted it."""
+    wants_more = Refusal(BearerChallenge(403, "insufficient_scope", ("admin",)), new_login)
+    for _ in range(2):
+        asked = await ask(make_authorizer(store, site(OLD)), wants_more)
+        with pytest.raises(AuthorizationDenied):
+            await make_authorizer(store, {}).complete(f"{REDIRECT_URI}?error=access_denied&state={state_of(asked)}", "alice")
+    with pytest.raises(ScopeNotGrantedError):
+        await make_authorizer(store, site(OLD)).acquire(KEY, wants_more)
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=11)):
+        assert (await ask(make_authorizer(store, site(OLD)), wants_more)).reason == "step_up"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (ConnectionFailed("https://old.example.com did not answer within 15 s; try again later."), ConnectionFailed),
+        (httpx2.Response(503, json={"error": "invalid_grant"}), ConnectionFailed),
+        (httpx2.Response(429), ConnectionFailed),
+        (httpx2.Response(200, text="<html>maintenance"), AuthRequired),
+        (httpx2.Response(400, json={"error": "invalid_request"}), AuthRequired),
+    ],
+    ids=["a time-out", "503", "429", "garbage", "a refusal of another kind"],
+)
+async def test_refreshing_in_vain_keeps_the_login(
+    store: SQLModelTokenStore, new_login: Grant, answer: httpx2.Response | Exception, error: type[Exception]
+) -> None:
+    """Only `invalid_grant` says that a refresh token is dead; a machine in trouble is no reason to ask a person."""
+    tokens = replace(new_login.tokens, refresh_token=SecretStr("r"), obtained_at=NOW - timedelta(hours=2), expires_at=NOW)
+    stale = await store.save_grant(replace(new_login, tokens=tokens))
+    with pytest.raises(error):
+        await make_authorizer(store, site(OLD) | {f"{OLD}/token": answer}).acquire(KEY)
+    assert await store.load_grant(KEY) == stale
+
+
+async def test_a_dead_refresh_token_is_forgotten(store: SQLModelTokenStore, new_login: Grant) -> None:
+    """`invalid_grant`: it is never sent again, and the person is asked."""
+    tokens = replace(new_login.tokens, refresh_token=SecretStr("r"), obtained_at=NOW - timedelta(hours=2), expires_at=NOW)
+    await store.save_grant(replace(new_login, tokens=tokens))
+    refusal = httpx2.Response(400, json={"error": "invalid_grant"})
+    with pytest.raises(AuthRequired) as asked:
+        await make_authorizer(store, site(OLD) | {f"{OLD}/token": refusal}).acquire(KEY)
+    assert asked.value.reason == "expired"
+    assert await store.load_grant(KEY) is None

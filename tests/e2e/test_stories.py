@@ -35,6 +35,18 @@ async def test_listing_asks_for_the_login_once_for_everybody(server: ProtectedSe
     assert server.count(path="/register") == 1
 
 
+@pytest.mark.server(anonymous={"initialize", "notifications/initialized", "server/discover", "tools/list"})
+async def test_a_server_is_asked_anonymously_first_or_a_login_comes_first(server: ProtectedServer, make_toolkit: MakeToolkit) -> None:
+    """A server that lists for everybody asks nobody until a tool is called; with `start="login"` it is not even asked before."""
+    with pytest.raises(AuthRequired) as asked:
+        await make_toolkit(demo={"start": "login"}).aget_tools()
+    assert (asked.value.reason, asked.value.stage, server.count(path="/mcp", method="POST")) == ("login", "list_tools", 0)
+    tools = await tools_of(make_toolkit())
+    with pytest.raises(AuthRequired) as again:
+        await text_of(tools["whoami"])
+    assert (again.value.stage, again.value.auth_id) == ("call_tool", asked.value.auth_id)
+
+
 async def test_a_login_given_elsewhere_serves_every_toolkit(make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer) -> None:
     """One toolkit asks, a second redeems, a third calls, as the right user; a further run asks nobody."""
     with pytest.raises(AuthRequired) as asked:
