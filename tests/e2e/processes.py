@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
@@ -40,6 +41,10 @@ WRITES = (
     "close_request",
     "save_client",
     "delete_client",
+    "save_listing",
+    "outdate_listing",
+    "pin_tools",
+    "repin_tools",
     "acquire_lease",
     "release_lease",
     "count",
@@ -277,6 +282,20 @@ async def call_as_each(story: Story, users: tuple[str, ...] = ("alice",)) -> lis
             [whoami] = [each for each in await toolkit.aget_tools(user_id=user) if each.name == "demo__whoami"]
             answers.append((await whoami.ainvoke({}))[0]["text"])
         return answers
+
+
+async def call_until_asked(story: Story) -> tuple[int, float]:
+    """One call after the other until a person is asked: how many were answered, and for how many seconds."""
+    async with story.toolkit() as toolkit:
+        [whoami] = [each for each in await toolkit.aget_tools() if each.name == "demo__whoami"]
+        point("ready")
+        started, calls = time.monotonic(), 0
+        with suppress(AuthRequired):
+            while time.monotonic() - started < 120:
+                await whoami.ainvoke({})
+                calls += 1
+                await asyncio.sleep(0.1)
+        return calls, time.monotonic() - started
 
 
 async def add(story: Story) -> str:
