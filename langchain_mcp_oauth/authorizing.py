@@ -42,6 +42,7 @@ from langchain_mcp_oauth.oauth.authorization import (
 )
 from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
+from langchain_mcp_oauth.oauth.dpop import key_for
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.tokens import exchange
 from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, give_back
@@ -149,6 +150,7 @@ class Authorizing:
             now=self._now(),
             lifetime=self._lifetime,
             random=self._world.random,
+            dpop_key=key_for(server, discovery, need.challenge, need.grant),
         )
         await self._tidy()
         return await self._store.open_request(request, now=self._now())
@@ -239,6 +241,7 @@ class Authorizing:
             client=request.client,
             tokens=tokens,
             scopes_requested=request.scopes,
+            dpop_key=request.dpop_key,
         )
         save = partial(self._store.grant_request, request.auth_id, grant)  # the code is spent: these must not be lost
         saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep)

@@ -121,6 +121,8 @@ class Grant:
     client: ClientRegistration
     tokens: TokenSet
     scopes_requested: tuple[str, ...] = ()
+    dpop_key: SecretStr | None = None
+    """The private JWK that the tokens are bound to (RFC 9449); None: they are bearer tokens."""
     accepted: bool = False
     """Whether the MCP server has ever accepted a token of this login; false again after a new login, kept over refreshes."""
     source: str = "login"
@@ -150,6 +152,8 @@ class AuthorizationRequest:
     scopes: tuple[str, ...] = ()
     redirect_uri: str
     client: ClientRegistration
+    dpop_key: SecretStr | None = None
+    """See `Grant.dpop_key`."""
     created_at: datetime
     expires_at: datetime
     redeeming_until: datetime | None = None
@@ -164,6 +168,8 @@ class BearerChallenge:
     error: str | None = None
     scopes: tuple[str, ...] = ()
     resource_metadata: str | None = None
+    dpop: bool = False
+    """Its scheme is DPoP instead (RFC 9449 §7.1): the server takes no bearer token."""
 
     @property
     def insufficient_scope(self) -> bool:

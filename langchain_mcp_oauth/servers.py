@@ -116,6 +116,9 @@ class MCPServer(BaseModel):
     grant: SilentGrant | None = None
     """How tokens come about without a browser: `ClientCredentials`, `EnterpriseManaged`, `WorkloadIdentity` or `TokenProvider`.
     Default: a person logs in."""
+    dpop: bool = False
+    """Bind tokens to a key, one for each login, and prove with every request that we have it (DPoP, RFC 9449). Default: where the MCP
+    server takes nothing else. True for servers that take both: a stolen token is then worth nothing. Costs a signature per request."""
     headers: Mapping[str, SecretStr] | None = None
     """Sent with every MCP request to this server's origin. `Authorization` is refused here: the login sets it."""
     oauth_headers: Mapping[str, SecretStr] = {}

@@ -15,6 +15,7 @@ from langchain_mcp_oauth.http import is_certificate_error, place_of, read_body
 from langchain_mcp_oauth.models import BearerChallenge, Grant
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 from langchain_mcp_oauth.oauth.challenge import read_challenge
+from langchain_mcp_oauth.oauth.dpop import add_proof, nonce_of
 
 __all__ = [
     "BACKGROUND",
@@ -96,6 +97,8 @@ class Endpoint:
         self._url = httpx2.URL(url)
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._session_id: str | None = None
+        self._nonce: str | None = None
+        """What DPoP proofs must have."""
 
     async def send(self, method: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx2.Response:
         """Send one request; the caller reads the answer, whatever its status, and closes it.
@@ -111,13 +114,13 @@ class Endpoint:
         """
         grant = self.current_grant()
         request = httpx2.Request(method, self._url, headers=self._all_headers(headers, grant), content=body)
-        response = await self._send_once(request)
+        response = await self._send_as(grant, request)
         for _ in range(MAX_REDIRECTS):
             following = self._redirect(response)
             if following is None:
                 break
             await discard(response)
-            response = await self._send_once(following)
+            response = await self._send_as(grant, following)
         refusal = self._refusal(response, grant)
         if refusal is not None:
             await discard(response)
@@ -154,8 +157,22 @@ class Endpoint:
         if self._session_id is not None:
             every[_SESSION_ID] = self._session_id
         if grant is not None:
-            every["authorization"] = f"Bearer {grant.tokens.access_token.get_secret_value()}"
+            scheme = "Bearer" if grant.dpop_key is None else "DPoP"
+            every["authorization"] = f"{scheme} {grant.tokens.access_token.get_secret_value()}"
         return every
+
+    async def _send_as(self, grant: Grant | None, request: httpx2.Request) -> httpx2.Response:
+        """Send it, with a proof where the token is bound to a key; once more with the server's nonce if it wants one (RFC 9449 §9)."""
+        if grant is None or grant.dpop_key is None:
+            return await self._send_once(request)
+        sent = self._nonce
+        token = grant.tokens.access_token
+        response = await self._send_once(add_proof(request, grant.dpop_key, nonce=sent, access_token=token))
+        self._nonce = nonce_of(response) or sent
+        if response.status_code != 401 or self._nonce == sent:
+            return response
+        await discard(response)
+        return await self._send_once(add_proof(request, grant.dpop_key, nonce=self._nonce, access_token=token))
 
     async def _send_once(self, request: httpx2.Request) -> httpx2.Response:
         """Connecting is tried again, sending never: before there is a connection the server has seen nothing."""

@@ -19,6 +19,7 @@ from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration,
 from langchain_mcp_oauth.oauth.answers import error_code
 from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery
+from langchain_mcp_oauth.oauth.dpop import thumbprint
 from langchain_mcp_oauth.oauth.urls import MAX_AUTHORIZATION_URL_LENGTH, check_url
 from langchain_mcp_oauth.servers import MCPServer
 
@@ -61,6 +62,7 @@ def build_authorization_request(
     now: datetime,
     lifetime: timedelta,
     random: Callable[[int], str],
+    dpop_key: SecretStr | None = None,
 ) -> AuthorizationRequest:
     """A new, pending request with its own `state`, verifier and URL; nothing is sent.
 
@@ -74,6 +76,7 @@ def build_authorization_request(
         redirect_uri: Where the browser comes back to.
         now: Aware UTC.
         lifetime: Until when an answer is accepted.
+        dpop_key: What the tokens will be bound to, if to anything.
         random: `secrets.token_urlsafe`, or its like: from a number of bytes to that much entropy in URL-safe characters.
 
     Raises:
@@ -87,6 +90,7 @@ def build_authorization_request(
         "code_challenge": create_s256_code_challenge(verifier),  # type: ignore[no-untyped-call]
         "code_challenge_method": "S256",
         "resource": discovery.resource if server.send_resource else None,
+        "dpop_jkt": thumbprint(dpop_key) if dpop_key else None,
         "prompt": "consent" if OFFLINE_ACCESS in scopes else None,
         **server.authorization_parameters,
     }
@@ -105,6 +109,7 @@ def build_authorization_request(
         scopes=scopes,
         redirect_uri=redirect_uri,
         client=client,
+        dpop_key=dpop_key,
         created_at=now,
         expires_at=now + lifetime,
     )

@@ -58,24 +58,26 @@ def ask_for_challenge(server: MCPServer) -> Flow[BearerChallenge | None]:
 def read_challenge(response: httpx2.Response) -> BearerChallenge | None:
     """What a 401 or 403 of an MCP server asks for; None if the response is not about authorization.
 
-    A 401 without a readable Bearer challenge is still one, without details. A 403 is one only with `error="insufficient_scope"`
-    (RFC 6750 §3.1). Of several Bearer challenges the first that qualifies is taken. A scope list that is not one, or too long, is
-    dropped, and so is a `resource_metadata` that is no acceptable URL (with a warning in the log). Never raises.
+    A DPoP challenge counts where there is no Bearer. A 401 without a readable challenge is still one, without details. A 403 is one
+    only with `error="insufficient_scope"` (RFC 6750 §3.1). Of several Bearer challenges the first that qualifies is taken. A scope list
+    that is not one, or too long, is dropped, and so is a `resource_metadata` that is no acceptable URL (with a warning in the log).
+    Never raises.
     """
     if response.status_code not in (401, 403):
         return None
-    challenges = [_challenge(response.status_code, parameters) for parameters in _bearer(response.headers.get_list("www-authenticate"))]
+    challenges = [_challenge(response.status_code, *found) for found in _usable(response.headers.get_list("www-authenticate"))]
     if response.status_code == 403:
         return next((challenge for challenge in challenges if challenge.insufficient_scope), None)
     return challenges[0] if challenges else BearerChallenge(401)
 
 
-def _challenge(status: int, parameters: Parameters) -> BearerChallenge:
+def _challenge(status: int, scheme: str, parameters: Parameters) -> BearerChallenge:
     return BearerChallenge(
         status,
         error=error_code(parameters.get("error")),
         scopes=parse_scopes(parameters.get("scope")),
         resource_metadata=_resource_metadata(parameters.get("resource_metadata")),
+        dpop=scheme == "dpop",
     )
 
 
@@ -89,12 +91,13 @@ def _resource_metadata(url: str | None) -> str | None:
         return None
 
 
-def _bearer(fields: list[str]) -> list[Parameters]:
-    """The parameters of every Bearer challenge, in order."""
+def _usable(fields: list[str]) -> list[tuple[str, Parameters]]:
+    """Scheme and parameters of every Bearer challenge, in order; of the DPoP ones where there is no Bearer (RFC 9449 §7.2)."""
     if sum(map(len, fields)) > MAX_CHALLENGE_LENGTH:
         logger.warning("WWW-Authenticate has more than %d characters and is ignored.", MAX_CHALLENGE_LENGTH)
         return []
-    return [parameters for field in fields for scheme, parameters in _challenges(field) if scheme == "bearer"]
+    found = [challenge for field in fields for challenge in _challenges(field)]
+    return [one for one in found if one[0] == "bearer"] or [one for one in found if one[0] == "dpop"]
 
 
 def _challenges(field: str) -> Iterator[tuple[str, Parameters]]:

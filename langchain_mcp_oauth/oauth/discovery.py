@@ -67,6 +67,8 @@ class Discovery:
     """RFC 8414 §2 gives the default."""
     grant_types: tuple[str, ...] | None = None
     """None: it does not say."""
+    dpop_algorithms: tuple[str, ...] | None = None
+    """`dpop_signing_alg_values_supported` (RFC 9449 §5.1). None: it does not say."""
     metadata_document_supported: bool = False
     """`client_id_metadata_document_supported` (CIMD)."""
 
@@ -231,6 +233,7 @@ def _discovery(document: Document, resource: str, scopes: tuple[str, ...], serve
         iss_required=metadata.authorization_response_iss_parameter_supported is True,
         token_endpoint_auth_methods=tuple(metadata.token_endpoint_auth_methods_supported or ("client_secret_basic",)),
         grant_types=None if metadata.grant_types_supported is None else tuple(metadata.grant_types_supported),
+        dpop_algorithms=_names(document.get("dpop_signing_alg_values_supported")),
         metadata_document_supported=metadata.client_id_metadata_document_supported is True,
     )
 
@@ -242,6 +245,10 @@ def _check_pkce(metadata: OAuthMetadata, server: MCPServer, where: str) -> None:
         raise DiscoveryError(f"Nothing in {where} says that it supports PKCE. If you know that it does, set `assume_pkce=True`.")
     if methods is not None and "S256" not in methods:
         raise DiscoveryError(f"PKCE with S256 is not among the methods in {where}, so codes would not be protected.")
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else None
 
 
 def _listed(urls: Iterable[str]) -> str:

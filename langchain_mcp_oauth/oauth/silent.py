@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pydantic import SecretStr
+
 from langchain_mcp_oauth.errors import TokenEndpointError
 from langchain_mcp_oauth.grants.contract import Wanted
 from langchain_mcp_oauth.models import ClientRegistration, Grant, TokenSet
@@ -13,6 +15,7 @@ from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import discover
+from langchain_mcp_oauth.oauth.dpop import key_for
 from langchain_mcp_oauth.oauth.registration import choose_client
 from langchain_mcp_oauth.oauth.tokens import MAX_TOKEN_LENGTH, ask, common_parameters, read_token_response
 
@@ -36,6 +39,7 @@ class Place:
     """What every token request there has besides (`tokens.common_parameters`)."""
     scopes: tuple[str, ...]
     client: ClientRegistration
+    dpop_key: SecretStr | None = None
 
     def granted(self, wanted: Wanted, tokens: TokenSet, source: str) -> Grant:
         """The grant of these tokens. Without the refresh token that some give: the next token comes as this one did (RFC 6749 §4.4.3)."""
@@ -49,6 +53,7 @@ class Place:
             tokens=replace(tokens, refresh_token=None),
             scopes_requested=self.scopes,
             source=source,
+            dpop_key=self.dpop_key,
         )
 
 
@@ -70,6 +75,7 @@ def locate(wanted: Wanted) -> Flow[Place]:
             parameters=common_parameters(previous.resource, server),
             scopes=_scopes(wanted, ()),
             client=replace(previous.client, client_secret=registered.credential if registered else None),
+            dpop_key=previous.dpop_key,
         )
     # PKCE protects codes, and there will be none: that the server supports it need not be said.
     discovery = yield from discover(server.model_copy(update={"assume_pkce": True}), wanted.challenge)
@@ -82,6 +88,7 @@ def locate(wanted: Wanted) -> Flow[Place]:
         parameters=common_parameters(discovery.resource, server),
         scopes=_scopes(wanted, discovery.resource_scopes),
         client=client or ClientRegistration(issuer=discovery.issuer, client_id="", kind="preregistered", redirect_uri=""),
+        dpop_key=key_for(server, discovery, wanted.challenge, previous),
     )
 
 
@@ -132,8 +139,8 @@ def exchange_identity(place: Place, id_token: str, token_endpoint: str, client: 
 
 
 def _token(place: Place, form: dict[str, str], now: datetime) -> Flow[TokenSet]:
-    answer = yield from ask(place.token_endpoint, {**place.parameters, **_scope(place), **form}, place.client)
-    return read_token_response(answer, place.issuer, scopes=place.scopes, refresh_token=None, now=now)
+    answer = yield from ask(place.token_endpoint, {**place.parameters, **_scope(place), **form}, place.client, place.dpop_key)
+    return read_token_response(answer, place.issuer, scopes=place.scopes, refresh_token=None, now=now, key=place.dpop_key)
 
 
 def _scopes(wanted: Wanted, offered: tuple[str, ...]) -> tuple[str, ...]:

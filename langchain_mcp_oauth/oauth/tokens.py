@@ -28,6 +28,7 @@ from langchain_mcp_oauth.models import (
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
 from langchain_mcp_oauth.oauth.client_keys import client_assertion
+from langchain_mcp_oauth.oauth.dpop import add_proof, nonce_of
 from langchain_mcp_oauth.servers import MCPServer
 
 __all__ = ["MAX_TOKEN_LENGTH", "ask", "common_parameters", "exchange", "read_token_response", "refresh", "revoke"]
@@ -56,8 +57,8 @@ def exchange(request: AuthorizationRequest, code: SecretStr, server: MCPServer, 
         "redirect_uri": request.redirect_uri,
         "code_verifier": request.code_verifier.get_secret_value(),
     }
-    answer = yield from ask(request.token_endpoint, form | common_parameters(request.resource, server), request.client)
-    return read_token_response(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now)
+    answer = yield from ask(request.token_endpoint, form | common_parameters(request.resource, server), request.client, request.dpop_key)
+    return read_token_response(answer, request.issuer, scopes=request.scopes, refresh_token=None, now=now, key=request.dpop_key)
 
 
 def refresh(grant: Grant, server: MCPServer, now: datetime) -> Flow[TokenSet]:
@@ -81,8 +82,8 @@ def refresh(grant: Grant, server: MCPServer, now: datetime) -> Flow[TokenSet]:
         "grant_type": "refresh_token",
         "refresh_token": old.refresh_token.get_secret_value(),
     }
-    answer = yield from ask(grant.token_endpoint, form | common_parameters(grant.resource, server), grant.client)
-    return read_token_response(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now)
+    answer = yield from ask(grant.token_endpoint, form | common_parameters(grant.resource, server), grant.client, grant.dpop_key)
+    return read_token_response(answer, grant.issuer, scopes=old.scopes, refresh_token=old.refresh_token, now=now, key=grant.dpop_key)
 
 
 def revoke(grant: Grant) -> Flow[None]:
@@ -105,15 +106,19 @@ def common_parameters(resource: str, server: MCPServer) -> dict[str, str]:
     return {**server.token_parameters, **({"resource": resource} if server.send_resource else {})}
 
 
-def ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow[dict[str, Any]]:
-    """The JSON object the token endpoint answers with, if it is a success (RFC 6749 §5).
+def ask(endpoint: str, form: dict[str, str], client: ClientRegistration, key: SecretStr | None = None) -> Flow[dict[str, Any]]:
+    """The JSON object the token endpoint answers with, if it is a success (RFC 6749 §5). With a DPoP `key` the request has a proof, and is
+    made again once where the server wants its nonce in it: it has redeemed nothing then (RFC 9449 §8).
 
     Raises:
         TokenEndpointError: it is not; `oauth_error` says why where the server did.
         ConnectionFailed: it answered 429 or 5xx.
         ConfigurationError: the client needs a secret or a key, and there is none.
     """
-    response = yield _form_request(endpoint, form, client)
+    response = yield _form_request(endpoint, form, client, key)
+    nonce = nonce_of(response)
+    if key is not None and nonce is not None and (read_object(response) or {}).get("error") == "use_dpop_nonce":
+        response = yield _form_request(endpoint, form, client, key, nonce)
     check_available(response, f"The token endpoint of {client.issuer}")
     document = read_object(response) or {}
     # Some answer 200 to errors too.
@@ -122,8 +127,15 @@ def ask(endpoint: str, form: dict[str, str], client: ClientRegistration) -> Flow
     return document
 
 
-def _form_request(endpoint: str, form: dict[str, str], client: ClientRegistration) -> httpx2.Request:
-    """A POST with the client's credentials in exactly one place (RFC 6749 §2.3)."""
+def _form_request(
+    endpoint: str, form: dict[str, str], client: ClientRegistration, key: SecretStr | None = None, nonce: str | None = None
+) -> httpx2.Request:
+    """A POST with the client's credentials in exactly one place (RFC 6749 §2.3), and with a DPoP key a proof of having it."""
+    request = _authenticated(endpoint, form, client)
+    return request if key is None else add_proof(request, key, nonce=nonce)
+
+
+def _authenticated(endpoint: str, form: dict[str, str], client: ClientRegistration) -> httpx2.Request:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     if client.auth_method != "none" and client.client_secret is None:
         raise ConfigurationError(
@@ -154,7 +166,13 @@ def _refuse(issuer: str, status: int, code: str | None) -> NoReturn:
 
 
 def read_token_response(
-    answer: dict[str, Any], issuer: str, *, scopes: tuple[str, ...], refresh_token: SecretStr | None, now: datetime
+    answer: dict[str, Any],
+    issuer: str,
+    *,
+    scopes: tuple[str, ...],
+    refresh_token: SecretStr | None,
+    now: datetime,
+    key: SecretStr | None = None,
 ) -> TokenSet:
     """RFC 6749 §5.1. What the answer leaves out is what was asked for (§3.3), or what there was before (§6).
 
@@ -162,8 +180,9 @@ def read_token_response(
         TokenEndpointError: it is not one; the message holds nothing of it.
     """
     kind, access, renewal = answer.get("token_type"), answer.get("access_token"), answer.get("refresh_token") or None
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _unusable(issuer, "its token_type is not Bearer")
+    wanted = "Bearer" if key is None else "DPoP"  # a token that is not bound to the key is not what was asked for (RFC 9449 §5)
+    if not isinstance(kind, str) or kind.lower() != wanted.lower():
+        raise _unusable(issuer, f"its token_type is not {wanted}")
     if not is_visible_ascii(access, MAX_TOKEN_LENGTH):
         raise _unusable(issuer, "it has no access_token that fits into a header")
     if renewal is not None and not is_visible_ascii(renewal, MAX_TOKEN_LENGTH):

@@ -33,10 +33,24 @@ def test_only_401_and_403_challenge(status: int) -> None:
     assert read('Bearer error="insufficient_scope", scope="x"', status=status) is None
 
 
-@pytest.mark.parametrize("fields", [(), ("",), ("Basic realm=x",), ("DPoP algs=ES256", "Negotiate abc=="), ('"',)])
+@pytest.mark.parametrize("fields", [(), ("",), ("Basic realm=x",), ("Negotiate abc==",), ('"',)])
 def test_a_401_asks_for_authorization_even_without_a_bearer_challenge(fields: tuple[str, ...]) -> None:
     """MCP authorization, protected resource metadata: the header is one way, the well-known places the other."""
     assert read(*fields) == BearerChallenge(401)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ((f'DPoP algs="ES256", resource_metadata="{METADATA}"',), BearerChallenge(401, resource_metadata=METADATA, dpop=True)),
+        (("Basic realm=x, dpop scope=a",), BearerChallenge(401, scopes=("a",), dpop=True)),
+        (('DPoP algs="ES256", Bearer scope=a',), BearerChallenge(401, scopes=("a",))),
+        (("DPoP algs=ES256", "Bearer"), BearerChallenge(401)),
+    ],
+)
+def test_a_server_that_takes_no_bearer_token(fields: tuple[str, ...], expected: BearerChallenge) -> None:
+    """RFC 9449 §7.1, §7.2: only a server that does not offer Bearer as well insists on DPoP."""
+    assert read(*fields) == expected
 
 
 @pytest.mark.parametrize("field", ["", "Bearer", 'Bearer error="invalid_token"', 'Basic error="insufficient_scope"', 'Bearer scope="x"'])

@@ -43,7 +43,8 @@ def a_grant(key: GrantKey = KEY, *, access_token: str = "canary-access", **chang
         obtained_at=NOW,
         expires_at=NOW + timedelta(hours=1, microseconds=5),
     )
-    grant = Grant(key=key, issuer=ISSUER, client=a_client(), tokens=tokens, scopes_requested=("files:read",), **ENDPOINTS)
+    bound = {"dpop_key": SecretStr("canary-dpop-key")}
+    grant = Grant(key=key, issuer=ISSUER, client=a_client(), tokens=tokens, scopes_requested=("files:read",), **ENDPOINTS, **bound)
     return replace(grant, **changes)
 
 
@@ -55,6 +56,7 @@ def a_request(name: str = "1", **changes: Any) -> AuthorizationRequest:
         reason=Reason.LOGIN,
         state=SecretStr(f"canary-state-{name}"),
         code_verifier=SecretStr("canary-verifier"),
+        dpop_key=SecretStr("canary-dpop-key"),
         authorization_url=SecretStr(f"{ISSUER}/authorize?state=canary-state-{name}&code_challenge=x"),
         issuer=ISSUER,
         iss_required=True,
