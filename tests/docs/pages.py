@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from joserfc.jwk import ECKey, KeySet
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -55,7 +56,21 @@ def an_agent(server: ProtectedServer) -> dict[str, Any]:
     return {"model": model_that_calls("linear__whoami"), "checkpointer": InMemorySaver(), "send_link": send_link}
 
 
+def services(server: ProtectedServer) -> dict[str, Any]:
+    """Clients that are registered at the issuer, one with a secret and one with a key; and a broker that has everybody's tokens."""
+    secret, key = "of-the-service", ECKey.generate_key("P-256")
+    server.add_client("reports", redirect_uri="http://127.0.0.1/", client_secret=secret, auth_method="client_secret_basic")
+    server.silent_grants.client_keys["nightly"] = KeySet([ECKey.import_key(key.as_dict(private=False))])
+
+    class Broker:
+        async def token_for(self, user_id: str, *, audience: str) -> dict[str, Any]:
+            return server.authorization_server.issue_to("the broker", user_id, ["tools"]).model_dump(exclude_none=True)
+
+    return {"issuer": server.issuer, "secret": secret, "key": key.as_pem(private=True).decode(), "broker": Broker(), "sessions": {}}
+
+
 PAGES = {
+    "docs/other-grants.md": Example(services, shows=("'text': 'reports'", "'text': 'nightly'", "'text': 'ada'")),
     "README.md": Example(an_agent, shows=("linear__whoami - ", "Done.")),
     "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
