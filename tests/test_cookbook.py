@@ -13,6 +13,7 @@ COOKBOOK = Path(__file__).parent.parent / "cookbook"
 SHOWN = {
     "01_quickstart": ["example__whoami", "'text': 'ada'", "{'total': 5}", "logins: 1 refreshes: 1", "'text': 'hello'", "revoked: True"],
     "02_agent_interrupt_resume": ["mcp_auth_required", "missing_scopes=()", "Buy milk", "interrupted again: False"],
+    "03_many_users": ["mail login", "You are ada in the calendar and ada in the mail.", "You are bob in the calendar and bob in the mail."],
     "04_web_app": ["200 True", "403 False", "ToolCall(tool='whoami', user='ada')"],
     "05_step_up": ["login ('tools',)", "step_up ('tools', 'numbers')", "{'total': 5}", "missing ('numbers',)", "2 error"],
     "06_cassettes": ["1 passed", "[]", "REDACTED-access_token-1", "was not recorded", "1 failed"],
