@@ -40,6 +40,15 @@ if TYPE_CHECKING:
         UserRequiredError,
         WrongUserError,
     )
+    from langchain_mcp_oauth.events import (
+        AuthorizationCompleted,
+        AuthorizationFailed,
+        AuthorizationRequested,
+        CallFinished,
+        Disconnected,
+        Event,
+        Refreshed,
+    )
     from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
     from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
     from langchain_mcp_oauth.grants.provided import TokenProvider
@@ -64,15 +73,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthRequired",
+    "AuthorizationCompleted",
     "AuthorizationDenied",
     "AuthorizationError",
+    "AuthorizationFailed",
+    "AuthorizationRequested",
+    "CallFinished",
     "CallbackError",
     "ClientCredentials",
     "ConfigurationError",
     "ConnectionFailed",
     "CredentialsRequired",
+    "Disconnected",
     "DiscoveryError",
     "EnterpriseManaged",
+    "Event",
     "IssuerMismatchError",
     "LoopbackBrowser",
     "MCPOAuthError",
@@ -83,6 +98,7 @@ __all__ = [
     "NotebookBrowser",
     "PersonRequired",
     "ProtocolError",
+    "Refreshed",
     "RegisteredClient",
     "RegistrationError",
     "RequestExpiredError",
@@ -121,14 +137,21 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AuthorizationCompleted": "events",
+    "AuthorizationFailed": "events",
+    "AuthorizationRequested": "events",
+    "CallFinished": "events",
     "ClientCredentials": "grants.client_credentials",
+    "Disconnected": "events",
     "EnterpriseManaged": "grants.enterprise",
+    "Event": "events",
     "LoopbackBrowser": "loopback",
     "MCPOAuthMiddleware": "middleware",
     "MCPOAuthToolkit": "toolkit",
     "MCPServer": "servers",
     "MCPTool": "tools",
     "NotebookBrowser": "loopback",
+    "Refreshed": "events",
     "RegisteredClient": "servers",
     "SQLModelTokenStore": "store.sqlmodel",
     "StartLinkCookie": "web",

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from pydantic import SecretStr
 
-from langchain_mcp_oauth.authorizing import Authorizing, CompletedAuthorization, Need, step_up_counter
+from langchain_mcp_oauth.authorizing import Authorizing, CompletedAuthorization, Need, about, step_up_counter
 from langchain_mcp_oauth.errors import (
     AuthRequired,
     ConfigurationError,
@@ -23,6 +23,7 @@ from langchain_mcp_oauth.errors import (
     TokenRejectedError,
     UnknownServerError,
 )
+from langchain_mcp_oauth.events import AuthorizationRequested, Events
 from langchain_mcp_oauth.grant_cache import GrantCache
 from langchain_mcp_oauth.grants.contract import SilentGrant, Wanted
 from langchain_mcp_oauth.models import (
@@ -78,6 +79,7 @@ class Authorizer:
         request_lifetime: How long a person has for one URL.
         start_url: Where the application's start links live; None puts the authorization server's own URL into `AuthRequired`.
         on_login: Told of every login that was completed, brought along, or ended here.
+        events: Where it is said what happened.
         now, sleep, random: The clock (aware UTC), the pause between two looks at another process's work, and a source of
             URL-safe text made of that many random bytes.
     """
@@ -92,6 +94,7 @@ class Authorizer:
         request_lifetime: timedelta,
         start_url: str | None = None,
         on_login: Callable[[GrantKey], None] = lambda _: None,
+        events: Events | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[int], str] = secrets.token_urlsafe,
@@ -104,7 +107,7 @@ class Authorizer:
         self._now = now
         self._cache = GrantCache()
         self._looks: SingleFlight[tuple[GrantKey, int], Grant | None] = SingleFlight()
-        self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random)
+        self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random, events=events or Events())
         self._refresher = Refresher(self._world)
         self._obtainer = Obtainer(self._world)
         self._authorizing = Authorizing(self._world, redirect_uri=self._required_redirect_uri, lifetime=request_lifetime)
@@ -197,7 +200,10 @@ class Authorizer:
 
     async def complete(self, callback_url: str, user_id: str) -> CompletedAuthorization:
         """See `Authorizing.complete`."""
-        completed = await self._authorizing.complete(callback_url, user_id)
+        try:
+            completed = await self._authorizing.complete(callback_url, user_id)
+        finally:
+            await self._world.events.flush()
         self._changed(self.key(user_id, completed.server))
         return completed
 
@@ -265,7 +271,11 @@ class Authorizer:
             if waiting or challenge or server.issuer:
                 raise
             return None  # it asks for nothing, and names nobody who could be asked
-        return await self.begin(key) if isinstance(outcome, Grant) else self._event(outcome)  # a login came meanwhile: begin from it
+        if isinstance(outcome, Grant):  # a login came meanwhile: begin from it
+            return await self.begin(key)
+        event = self._announced(outcome)
+        await self._world.events.flush()
+        return event
 
     def _changed(self, key: GrantKey) -> None:
         self._cache.drop(key)
@@ -289,7 +299,15 @@ class Authorizer:
         outcome = await self._authorizing.request(need)
         if isinstance(outcome, Grant):
             return self._cache.put(outcome)
-        raise self._event(outcome)
+        raise self._announced(outcome)
+
+    def _announced(self, request: AuthorizationRequest) -> AuthRequired:
+        """The event for the person; the application hears of it from the process that opened the request."""
+        needed = self._event(request)
+        if self._authorizing.is_news(request):
+            url = needed.authorization_url
+            self._world.events.note(AuthorizationRequested(**about(request), authorization_url=url, expires_at=request.expires_at))
+        return needed
 
     def _event(self, request: AuthorizationRequest) -> AuthRequired:
         url = f"{self._start_url.rstrip('/')}/{request.auth_id}" if self._start_url else request.authorization_url.get_secret_value()

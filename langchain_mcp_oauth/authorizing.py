@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -23,6 +24,7 @@ from langchain_mcp_oauth.errors import (
     UnknownStateError,
     WrongUserError,
 )
+from langchain_mcp_oauth.events import AuthorizationCompleted, AuthorizationFailed
 from langchain_mcp_oauth.leases import LEASE, insist, under_lease, while_held
 from langchain_mcp_oauth.models import (
     AuthorizationRequest,
@@ -50,7 +52,7 @@ from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.single_flight import SingleFlight
 from langchain_mcp_oauth.world import World
 
-__all__ = ["Authorizing", "CompletedAuthorization", "Need", "step_up_counter"]
+__all__ = ["Authorizing", "CompletedAuthorization", "Need", "about", "step_up_counter"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class Authorizing:
         self._lifetime = lifetime
         self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...], int], AuthorizationRequest | Grant] = SingleFlight()
         self._tidied: datetime | None = None
+        self._unannounced: set[str] = set()
 
     # Asking -----------------------------------------------------------------------------------------------------------------
 
@@ -153,7 +156,16 @@ class Authorizing:
             dpop_key=key_for(server, discovery, need.challenge, need.grant),
         )
         await self._tidy()
-        return await self._store.open_request(request, now=self._now())
+        opened = await self._store.open_request(request, now=self._now())
+        if opened.auth_id == request.auth_id:
+            self._unannounced.add(opened.auth_id)
+        return opened
+
+    def is_news(self, request: AuthorizationRequest) -> bool:
+        """Whether this process has opened the request and nobody has been told: true once."""
+        news = request.auth_id in self._unannounced
+        self._unannounced.discard(request.auth_id)
+        return news
 
     async def _tidy(self) -> None:
         now = self._now()
@@ -199,6 +211,7 @@ class Authorizing:
     async def _denied(self, request: AuthorizationRequest, error: str | None) -> AuthorizationDenied | CallbackError:
         if not await self._store.close_request(request.auth_id, RequestStatus.DENIED):
             return _already_used(request)
+        self._failed(request, error or "no_reason_given", denied=True)
         await self._answered(request)
         message = f"The authorization for {request.key.server!r} was refused at {request.issuer} ({error or 'no reason given'})."
         return AuthorizationDenied(message, oauth_error=error)
@@ -229,6 +242,7 @@ class Authorizing:
             tokens = await self._world.ask(request.key, while_held(flow, until=until, now=self._now))
         except TokenEndpointError as refusal:
             await self._store.close_request(request.auth_id, RequestStatus.FAILED)
+            self._failed(request, refusal.oauth_error or refusal.code, denied=False)
             if refusal.oauth_error in CLIENT_REJECTED:
                 await self._store.delete_client(request.client, request.key.url)
             raise
@@ -248,12 +262,33 @@ class Authorizing:
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
             await give_back(self._world, grant)
             raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")
+        completed = _completed(request, saved)
+        self._world.events.note(AuthorizationCompleted(**self._story(request), missing_scopes=completed.missing_scopes))
         await self._answered(request)
-        return _completed(request, saved)
+        return completed
+
+    def _failed(self, request: AuthorizationRequest, error: str, *, denied: bool) -> None:
+        self._world.events.note(AuthorizationFailed(**self._story(request), error=error, denied=denied))
+
+    def _story(self, request: AuthorizationRequest) -> dict[str, Any]:
+        """What every event about an answered request says."""
+        return {**about(request), "waited": (self._now() - request.created_at).total_seconds()}
 
     async def _answered(self, request: AuthorizationRequest) -> None:
         if request.reason is Reason.STEP_UP:
             await self._store.count(step_up_counter(request.key, request.scopes), now=self._now(), window=COOL_DOWN)
+
+
+def about(request: AuthorizationRequest) -> dict[str, Any]:
+    """What every event about a request says."""
+    return {
+        "server": request.key.server,
+        "user_id": request.key.user_id,
+        "auth_id": request.auth_id,
+        "issuer": request.issuer,
+        "scopes": request.scopes,
+        "reason": request.reason.value,
+    }
 
 
 def step_up_counter(key: GrantKey, scopes: tuple[str, ...]) -> tuple[str, ...]:

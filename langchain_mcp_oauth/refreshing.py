@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from langchain_mcp_oauth.errors import TokenEndpointError
+from langchain_mcp_oauth.events import Refreshed
 from langchain_mcp_oauth.leases import insist, under_lease, while_held
 from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason, TokenSet
 from langchain_mcp_oauth.oauth.tokens import refresh, revoke
@@ -61,14 +63,22 @@ class Refresher:
     async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
         world, now = self._world, self._world.now
         flow = refresh(world.sendable(grant), world.server(grant.key), now())
+        began = now()
         try:
             tokens = await world.ask(grant.key, while_held(flow, until=lease.until, now=now))
         except TokenEndpointError as refusal:
+            self._note(grant, began, refusal.oauth_error or refusal.code)
             return await self._refused(grant, refusal)
+        self._note(grant, began)
         fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
         save = partial(self._store.save_grant, fresh, replaces=grant.version)
         saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
         return saved or await self._overtaken(grant, tokens)
+
+    def _note(self, grant: Grant, began: datetime, error: str | None = None) -> None:
+        seconds = (self._world.now() - began).total_seconds()
+        key = grant.key
+        self._world.events.note(Refreshed(server=key.server, user_id=key.user_id, issuer=grant.issuer, seconds=seconds, error=error))
 
     async def _refused(self, grant: Grant, refusal: TokenEndpointError) -> Grant | Reason:
         """Forget only what is certainly dead, and only if nobody has replaced it meanwhile."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx2
 from mcp.shared.exceptions import MCPError
@@ -16,6 +17,7 @@ from langchain_mcp_oauth.breaker import Breaker
 from langchain_mcp_oauth.catalogue import Catalogue, anybodys
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
 from langchain_mcp_oauth.errors import AuthRequired, ConnectionFailed, ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
@@ -28,6 +30,8 @@ from langchain_mcp_oauth.store.contract import TokenStore
 __all__ = ["Service"]
 
 T = TypeVar("T")
+
+Operation: TypeAlias = Callable[[Connection, Grant | None], Awaitable[T]]
 
 ROUNDS = 5
 """Requests one call makes before it gives up on a server that refuses every token it is shown: one for each thing that can be new."""
@@ -47,6 +51,7 @@ class Service:
         timeout: float,
         request_lifetime: timedelta,
         pin_tools: bool = False,
+        on_event: OnEvent | None = None,
     ) -> None:
         allowed = allowed_private_hosts | _own_loopback_hosts(servers)
 
@@ -55,6 +60,7 @@ class Service:
             return client, Connections(client, servers, timeout=timeout, tools_changed=self.catalogue.outdate)
 
         self.store = store
+        self.events = Events(on_event)
         self.catalogue = Catalogue(store)
         self._pin_tools = pin_tools
         self._loops = LoopLocal(connect, _close)
@@ -68,6 +74,7 @@ class Service:
             start_url=start_url,
             request_lifetime=request_lifetime,
             on_login=self._login_changed,
+            events=self.events,
         )
 
     @property
@@ -86,7 +93,7 @@ class Service:
         key = self.authorizer.key(user_id, server)
         listed = await self.catalogue.current(key, is_logged_in=lambda: self.authorizer.is_logged_in(key), max_age=max_age)
         if listed is None:
-            answered, grant = await self._as_user(key, _list)
+            answered, grant = await self._as_user(key, _list, "tools/list")
             listed = await self.catalogue.keep(key, answered, anonymous=grant is None)
         return await self._checked(key, listed)
 
@@ -143,7 +150,7 @@ class Service:
                 raise Unauthorized(BearerChallenge(401), grant)
             return result
 
-        return await self._as_user(key, call)
+        return await self._as_user(key, call, "tools/call", tool)
 
     def _login_changed(self, key: GrantKey) -> None:
         """Whatever went wrong, and whatever was listed, was another login's."""
@@ -155,7 +162,11 @@ class Service:
         key = self.authorizer.key(user_id, server)
         grant = await self.authorizer.forget(key)
         await self._loops.on_each(lambda parts: parts[1].close(key))
-        return grant is not None and await self.authorizer.revoke(grant)
+        revoked = grant is not None and await self.authorizer.revoke(grant)
+        if grant is not None:
+            self.events.note(Disconnected(server=server, user_id=user_id, issuer=grant.issuer, revoked=revoked))
+            await self.events.flush()
+        return revoked
 
     async def reachable(self) -> dict[str, bool]:
         """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute."""
@@ -167,7 +178,24 @@ class Service:
         """Close every session and connection; the store is its owner's."""
         await self._loops.aclose()
 
-    async def _as_user(self, key: GrantKey, operation: Callable[[Connection, Grant | None], Awaitable[T]]) -> T:
+    async def _as_user(self, key: GrantKey, operation: Operation[T], method: str, tool: str | None = None) -> T:
+        """Do it, and say how it went."""
+        began = time.perf_counter()
+        try:
+            result = await self._unless_paused(key, operation)
+        except BaseException as error:
+            await self._tell(key, began, method, tool, getattr(error, "code", type(error).__name__))
+            raise
+        await self._tell(key, began, method, tool, "tool_error" if getattr(result, "is_error", False) else None)
+        return result
+
+    async def _tell(self, key: GrantKey, began: float, method: str, tool: str | None, error: str | None) -> None:
+        seconds = time.perf_counter() - began
+        self.events.note(CallFinished(server=key.server, user_id=key.user_id, seconds=seconds, method=method, tool=tool, error=error))
+        if self.events.pending:
+            await self.events.flush()
+
+    async def _unless_paused(self, key: GrantKey, operation: Operation[T]) -> T:
         """Do it, unless the server has failed this user too often lately. Raises `ServerPaused`."""
         began = self._breaker.begin(key)
         try:
@@ -178,7 +206,7 @@ class Service:
         self._breaker.clear(key)
         return result
 
-    async def _with_best_grant(self, key: GrantKey, operation: Callable[[Connection, Grant | None], Awaitable[T]]) -> T:
+    async def _with_best_grant(self, key: GrantKey, operation: Operation[T]) -> T:
         """Do it with the best grant there is; when the server refuses it, with the next; until only a person can help."""
         refusal: Refusal | None = None
         recovered = False

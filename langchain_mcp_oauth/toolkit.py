@@ -16,6 +16,7 @@ from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, driv
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
+from langchain_mcp_oauth.events import OnEvent
 from langchain_mcp_oauth.interrupts import interrupt_run, user_of_run
 from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
 from langchain_mcp_oauth.loops import run_sync
@@ -69,6 +70,8 @@ class MCPOAuthToolkit(BaseToolkit):
             (`placeholder`). With the last two a graph can be built before there is a user.
         start_url: Where the application has mounted the start links of `callback_routes`, e.g. `https://app.example/oauth/start`. With it,
             `AuthRequired` carries a first-party link that checks who opens it; without, the authorization server's URL.
+        on_event: Told of every login that is asked for, completed, refused, refreshed or ended, and of every call, after it has happened:
+            see `langchain_mcp_oauth.events`. Awaited in the call's own frame, for 10 s at most; what it raises breaks nothing.
 
     Raises:
         ConfigurationError: an option cannot work; the message names it.
@@ -101,6 +104,7 @@ class MCPOAuthToolkit(BaseToolkit):
         on_unauthorized: OnUnauthorized = "raise",
         pin_tools: bool = False,
         start_url: str | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         super().__init__()
         _check("on_server_error", on_server_error, OnServerError)
@@ -119,6 +123,7 @@ class MCPOAuthToolkit(BaseToolkit):
             timeout=timeout,
             request_lifetime=request_lifetime,
             pin_tools=pin_tools,
+            on_event=on_event,
         )
         self._lister = Lister(self._service, on_server_error, on_unauthorized)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from langchain_mcp_oauth.events import Events
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Drive, Flow
 from langchain_mcp_oauth.oauth.headers import with_headers
@@ -31,6 +32,8 @@ class World:
     """The pause between two looks at another process's work, in seconds."""
     random: Callable[[int], str]
     """URL-safe text made of that many random bytes."""
+    events: Events = field(default_factory=Events)
+    """Where it is said what happened."""
 
     def server(self, key: GrantKey) -> MCPServer:
         """The options of this login's server; the defaults if it is no longer configured."""

@@ -67,6 +67,9 @@ def services(server: ProtectedServer) -> dict[str, Any]:
             return server.authorization_server.issue_to("the broker", user_id, ["tools"]).model_dump(exclude_none=True)
 
     return {"issuer": server.issuer, "secret": secret, "key": key.as_pem(private=True).decode(), "broker": Broker(), "sessions": {}}
+async def send(user: str, text: str) -> None:
+    """As good as a mail."""
+    print(f"{user}: {text}")
 
 
 PAGES = {
@@ -75,4 +78,7 @@ PAGES = {
     "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
     "docs/connections-page.md": Example(),
+    "docs/observability.md": Example(
+        lambda _server: {"send": send}, shows=("ada: Please connect linear: https://app.example/oauth/start/",)
+    ),
 }
