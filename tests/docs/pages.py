@@ -67,6 +67,8 @@ def services(server: ProtectedServer) -> dict[str, Any]:
             return server.authorization_server.issue_to("the broker", user_id, ["tools"]).model_dump(exclude_none=True)
 
     return {"issuer": server.issuer, "secret": secret, "key": key.as_pem(private=True).decode(), "broker": Broker(), "sessions": {}}
+
+
 async def send(user: str, text: str) -> None:
     """As good as a mail."""
     print(f"{user}: {text}")
