@@ -166,7 +166,7 @@ async def test_a_stale_request_is_replaced_with_its_state(store: SQLModelTokenSt
     authorizer = make_authorizer(store, site(OLD))
     first = await ask(authorizer)
     assert (await ask(authorizer)).authorization_url == first.authorization_url
-    with time_machine.travel(NOW + timedelta(minutes=11)):
+    with time_machine.travel(first.expires_at + timedelta(seconds=1)):
         second = await ask(authorizer)
         assert state_of(second) != state_of(first)
         with pytest.raises(RequestUsedError):
