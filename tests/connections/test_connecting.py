@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import httpx2
 import pytest
@@ -90,6 +91,20 @@ async def test_what_was_sent_is_not_sent_again() -> None:
         with pytest.raises(httpx2.TransportError):
             await post(server.url, Names(), server.entry)
         assert len(server.heads) == 1
+
+
+async def test_a_certificate_does_not_get_better() -> None:
+    """A server that is not who it says is not asked again."""
+    attempts: list[str] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        attempts.append(str(request.url))
+        raise httpx2.ConnectError("TLS") from ssl.SSLCertVerificationError("another name")
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(refuse)) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await Endpoint(client, "https://mcp.example.com/", headers={}, current_grant=lambda: None).send("POST", {}, b"{}")
+    assert len(attempts) == 1
 
 
 async def test_an_address_that_may_not_be_contacted_is_not_tried_again() -> None:
