@@ -92,7 +92,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SQLModelTokenStore]:
 @pytest.fixture
 async def new_login(store: SQLModelTokenStore) -> Grant:
     """A login at the old issuer, which the MCP server has never accepted; it cannot be refreshed."""
-    tokens = TokenSet(access_token=SecretStr("access"), scopes=("read",), obtained_at=NOW, expires_at=NOW + timedelta(hours=1))
+    now = datetime.now(UTC)
+    tokens = TokenSet(access_token=SecretStr("access"), scopes=("read",), obtained_at=now, expires_at=now + timedelta(hours=1))
     client = ClientRegistration(issuer=OLD, client_id="client-of-the-old", kind="dynamic", redirect_uri=REDIRECT_URI)
     grant = Grant(
         key=KEY, issuer=OLD, resource=URL, token_endpoint=f"{OLD}/token", client=client, tokens=tokens, scopes_requested=("read",)
