@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from langchain_mcp_oauth.loopback import LoopbackBrowser, NotebookBrowser
     from langchain_mcp_oauth.middleware import MCPOAuthMiddleware
+    from langchain_mcp_oauth.programs import StdioServer
     from langchain_mcp_oauth.servers import MCPServer, RegisteredClient
     from langchain_mcp_oauth.store.contract import TokenStore
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
@@ -108,6 +109,7 @@ __all__ = [
     "ServerPaused",
     "ServersFailed",
     "StartLinkCookie",
+    "StdioServer",
     "StoreCorruptError",
     "StoreError",
     "StoreKeyError",
@@ -155,6 +157,7 @@ _HOMES = {
     "RegisteredClient": "servers",
     "SQLModelTokenStore": "store.sqlmodel",
     "StartLinkCookie": "web",
+    "StdioServer": "programs",
     "TokenProvider": "grants.provided",
     "TokenStore": "store.contract",
     "WorkloadIdentity": "grants.workload",

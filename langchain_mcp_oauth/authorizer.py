@@ -51,7 +51,7 @@ from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.obtaining import Obtainer, fits, kept_under
 from langchain_mcp_oauth.refreshing import Refresher, give_back
-from langchain_mcp_oauth.servers import MCPServer, is_name
+from langchain_mcp_oauth.servers import AnyServer, MCPServer, is_name
 from langchain_mcp_oauth.single_flight import SingleFlight
 from langchain_mcp_oauth.status import ServerStatus, status_of
 from langchain_mcp_oauth.store.contract import TokenStore
@@ -118,11 +118,7 @@ class Authorizer:
         Raises:
             UnknownServerError, ConfigurationError: no such server; a user id that cannot be one.
         """
-        if server not in self.servers:
-            raise UnknownServerError(server, self.servers)
-        if not is_name(user_id):
-            raise ConfigurationError("A user_id must be a string of 1 to 255 characters without NUL or half a surrogate pair.")
-        return GrantKey(user_id, server, self.servers[server].url)
+        return key_of(self.servers, user_id, server)
 
     async def acquire(self, key: GrantKey, refusal: Refusal | None = None, *, recovered: bool = False) -> Grant | None:
         """A grant to make the next request with, or None to make it anonymously.
@@ -358,6 +354,19 @@ class Authorizer:
                 "Give MCPOAuthToolkit a redirect_uri, or on_auth_required=LoopbackBrowser() in a script."
             )
         return self._redirect_uri
+
+
+def key_of(servers: Mapping[str, AnyServer], user_id: str, server: str) -> GrantKey:
+    """Whose account at which of these servers.
+
+    Raises:
+        UnknownServerError, ConfigurationError: no such server; a user id that cannot be one.
+    """
+    if server not in servers:
+        raise UnknownServerError(server, servers)
+    if not is_name(user_id):
+        raise ConfigurationError("A user_id must be a string of 1 to 255 characters without NUL or half a surrogate pair.")
+    return GrantKey(user_id, server, servers[server].url)
 
 
 def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secret: str | None) -> ClientRegistration:

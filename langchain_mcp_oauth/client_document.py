@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri, is_loopback_host
+from langchain_mcp_oauth.servers import MCPServer
 
 if TYPE_CHECKING:
     from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
@@ -76,7 +77,7 @@ def _redirect_uri(toolkit: MCPOAuthToolkit) -> str:
 
 def _client_id(toolkit: MCPOAuthToolkit) -> str:
     """§3: the document's own URL, to the letter."""
-    urls = {server.client_metadata_url for server in toolkit.servers.values()} - {None}
+    urls = {server.client_metadata_url for server in toolkit.servers.values() if isinstance(server, MCPServer)} - {None}
     if len(urls) != 1:
         raise ConfigurationError(
             "A client metadata document's client_id is the `client_metadata_url` of the toolkit's servers, of which there must be exactly "

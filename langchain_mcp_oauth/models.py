@@ -6,6 +6,7 @@ the service in `authorizer.py` talk about.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +17,7 @@ __all__ = [
     "AuthorizationRequest",
     "BearerChallenge",
     "ClientRegistration",
+    "Credentials",
     "Grant",
     "GrantKey",
     "Lease",
@@ -129,6 +131,16 @@ class Grant:
     """How it came about: a person's login, or the `source` of the `SilentGrant` that obtained it."""
     version: int = 0
     """Opaque and new with every save (login or refresh), so it never repeats for a key; 0 before the first. Compare-and-swap runs on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What one user supplies for one server, such as an API key, by name."""
+
+    key: GrantKey
+    values: Mapping[str, SecretStr]
+    version: int = 0
+    """Opaque and new with every save."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeGuard
 from urllib.parse import urlsplit
 
 from mcp.types import CallToolResult
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator, model_validator
 
+from langchain_mcp_oauth.configured import Configured, names_in
 from langchain_mcp_oauth.errors import ConfigurationError, UnsafeURLError
 from langchain_mcp_oauth.grants.contract import SilentGrant
 from langchain_mcp_oauth.oauth.client_keys import import_private_key
 from langchain_mcp_oauth.oauth.urls import check_url, is_loopback_host
+from langchain_mcp_oauth.programs import StdioServer
 
-__all__ = ["MCPServer", "RegisteredClient", "is_name", "parse_servers"]
+__all__ = ["AnyServer", "MCPServer", "RegisteredClient", "StdioServer", "is_name", "parse_servers"]
 
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 
@@ -70,22 +72,35 @@ class RegisteredClient(BaseModel):
         return self.private_key or self.client_secret
 
 
-class MCPServer(BaseModel):
-    """One MCP server, reached over streamable HTTP. Only `url` is needed: everything else is found out or has a safe default.
+class MCPServer(Configured):
+    """One MCP server, reached over HTTP. Only `url` is needed: everything else is found out or has a safe default.
 
     Example:
         ```python
         MCPServer("https://mcp.example.com/mcp", scopes=["files:read"])
+        MCPServer("https://mcp.example.com/mcp", headers={"Authorization": "Bearer {{EXAMPLE_KEY}}"})
         ```
+
+    `${NAME}` is an environment variable, which must be set: in `url`, `headers`, `query`, `client_id`, `client_secret`, `private_key` and
+    `oauth_headers`. `{{NAME}}` is a value of each user's own: in `headers` and `query`. A call that needs one that is not there asks for it
+    (`CredentialsRequired`), and it is kept sealed in the store.
 
     Raises:
         ConfigurationError: a value cannot work; the message names it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    EXPANDED = frozenset({"url", "headers", "query", "client_id", "client_secret", "private_key", "oauth_headers"})
 
     url: str
-    """The MCP endpoint. https, or http on loopback for development. Its exact text is part of the identity of every login."""
+    """The MCP endpoint. https, or http on loopback for development. Its exact text is part of the identity of every login, so it is no
+    place for a secret: `query` is."""
+    transport: Literal["http", "sse"] = "http"
+    """`sse`: the HTTP+SSE transport of the MCP revision 2024-11-05, where `url` is the event stream's."""
+    auth: Literal["oauth", "none"] | None = None
+    """`none`: no login. Whatever the server wants is in `headers` or `query`, and a 401 means that it is wrong. Default: `none` where
+    `headers` holds `Authorization`, else `oauth`, which asks nobody as long as the server wants nothing."""
     scopes: tuple[str, ...] | None = None
     """Asked for at login instead of what the server suggests; nothing from the network widens them. Default: the server decides."""
     client_id: str | None = None
@@ -120,7 +135,9 @@ class MCPServer(BaseModel):
     """Bind tokens to a key, one for each login, and prove with every request that we have it (DPoP, RFC 9449). Default: where the MCP
     server takes nothing else. True for servers that take both: a stolen token is then worth nothing. Costs a signature per request."""
     headers: Mapping[str, SecretStr] | None = None
-    """Sent with every MCP request to this server's origin. `Authorization` is refused here: the login sets it."""
+    """Sent with every MCP request to this server's origin. `Authorization` rules out a login, which would set it."""
+    query: Mapping[str, SecretStr] = {}
+    """Added to the URL of every MCP request, for servers that want their key there."""
     oauth_headers: Mapping[str, SecretStr] = {}
     """Sent with every OAuth request (discovery, registration, tokens, revocation) to the origins of `url`, of `issuer` and of the endpoints
     in `authorization_server`, and to no other; for gateways that want a key of their own. `Authorization` is refused."""
@@ -141,15 +158,18 @@ class MCPServer(BaseModel):
     like a 401: the token is refreshed, or a person is asked, and the call is made again, so say so only of calls that did nothing."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        try:
-            super().__init__(url=url, **options)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'server'}: {e['msg']}" for e in error.errors())
-            raise ConfigurationError(f"This MCP server's options cannot work: {problems}.") from None
+        super().__init__(url=url, **options)
+
+    @field_validator("transport", mode="before")
+    @classmethod
+    def _as_others_call_it(cls, value: object) -> object:
+        return "http" if value in {"streamable_http", "streamable-http"} else value
 
     @field_validator("url", "issuer")
     @classmethod
     def _https_or_loopback(cls, value: str | None) -> str | None:
+        if names_in([value or ""]):
+            raise ValueError("must be the same for every user; `query` and `headers` take what each user supplies")
         if value is not None and not _is_allowed(value):
             raise ValueError("must be an absolute https:// URL (http:// only on loopback), without user, password or fragment")
         return value
@@ -194,7 +214,7 @@ class MCPServer(BaseModel):
             raise ValueError("must map issuers, which are https:// URLs, to clients")
         return value
 
-    @field_validator("headers", "oauth_headers")
+    @field_validator("oauth_headers")
     @classmethod
     def _no_authorization(cls, value: Mapping[str, SecretStr] | None) -> Mapping[str, SecretStr] | None:
         if value and any(name.lower() == "authorization" for name in value):
@@ -210,6 +230,12 @@ class MCPServer(BaseModel):
         if values.get("issuer") not in {None, metadata.get("issuer")}:
             raise ValueError("issuer is not that of authorization_server")
         return {**values, "issuer": metadata.get("issuer")}
+
+    @model_validator(mode="after")
+    def _login_or_authorization(self) -> MCPServer:
+        if self.auth == "oauth" and self._has_authorization:
+            raise ValueError("headers must not hold Authorization with auth='oauth'; the login sets it")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> MCPServer:
@@ -229,6 +255,19 @@ class MCPServer(BaseModel):
         if self.needs_issuer:
             raise ValueError(f"{name} needs issuer: the only authorization server it may be sent to")
         return self
+
+    @property
+    def uses_oauth(self) -> bool:
+        """Whether a login can help."""
+        return self.auth == "oauth" or (self.auth is None and not self._has_authorization)
+
+    @property
+    def _has_authorization(self) -> bool:
+        return any(name.lower() == "authorization" for name in self.headers or {})
+
+    @property
+    def templates(self) -> Iterable[str]:
+        return [value.get_secret_value() for value in (*(self.headers or {}).values(), *self.query.values())]
 
     @property
     def configured_urls(self) -> tuple[str, ...]:
@@ -264,6 +303,9 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+AnyServer: TypeAlias = MCPServer | StdioServer
+
+
 def _is_allowed(url: str) -> bool:
     """Whether the rule for URLs from the network lets it pass: what is configured obeys the same one."""
     try:
@@ -272,8 +314,8 @@ def _is_allowed(url: str) -> bool:
         return False
 
 
-def parse_servers(servers: Mapping[str, str | Mapping[str, Any] | MCPServer]) -> dict[str, MCPServer]:
-    """Read the toolkit's `servers` argument: a name to a URL, a dict of `MCPServer`'s fields, or an `MCPServer`."""
+def parse_servers(servers: Mapping[str, str | Mapping[str, Any] | AnyServer]) -> dict[str, AnyServer]:
+    """Read the toolkit's `servers` argument: a name to a URL, a dict of a server's options, or a server."""
     return {_parse_name(name): _parse_server(name, value) for name, value in servers.items()}
 
 
@@ -288,11 +330,13 @@ def is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= 255 and _UNSTORABLE.search(value) is None
 
 
-def _parse_server(name: str, value: str | Mapping[str, Any] | MCPServer) -> MCPServer:
-    if isinstance(value, MCPServer):
+def _parse_server(name: str, value: str | Mapping[str, Any] | AnyServer) -> AnyServer:
+    if isinstance(value, MCPServer | StdioServer):
         return value
     if isinstance(value, str):
         return MCPServer(value)
     if isinstance(value, Mapping) and "url" in value:
         return MCPServer(**value)
-    raise ConfigurationError(f"Server {name!r} must be a URL, a dict with `url`, or an MCPServer.")
+    if isinstance(value, Mapping) and "command" in value and value.get("transport", "stdio") == "stdio":
+        return StdioServer(**{option: setting for option, setting in value.items() if option != "transport"})
+    raise ConfigurationError(f"Server {name!r} must be a URL, a dict with `url` or `command`, an MCPServer or a StdioServer.")

@@ -12,19 +12,21 @@ import httpx2
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
-from langchain_mcp_oauth.authorizer import Authorizer, Refusal
+from langchain_mcp_oauth.authorizer import Authorizer, Refusal, key_of
 from langchain_mcp_oauth.breaker import Breaker
 from langchain_mcp_oauth.catalogue import Catalogue, anybodys
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
-from langchain_mcp_oauth.errors import AuthRequired, ConnectionFailed, ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.credentials import CredentialBook
+from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
 from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
-from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
+from langchain_mcp_oauth.models import BearerChallenge, Credentials, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
 from langchain_mcp_oauth.pinning import check_pins
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers import AnyServer, MCPServer
+from langchain_mcp_oauth.status import LoginState, ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
 
 __all__ = ["Service"]
@@ -42,7 +44,7 @@ class Service:
 
     def __init__(
         self,
-        servers: dict[str, MCPServer],
+        servers: dict[str, AnyServer],
         store: TokenStore,
         *,
         redirect_uri: str | None,
@@ -59,15 +61,18 @@ class Service:
             client = guarded_client(allowed_hosts=allowed)
             return client, Connections(client, servers, timeout=timeout, tools_changed=self.catalogue.outdate)
 
+        self.servers = servers
+        """The configured servers by name."""
         self.store = store
         self.events = Events(on_event)
         self.catalogue = Catalogue(store)
+        self.credentials = CredentialBook(servers, store, on_change=self._login_changed)
         self._pin_tools = pin_tools
         self._loops = LoopLocal(connect, _close)
         self._reach = Reach()
         self._breaker = Breaker()
         self.authorizer = Authorizer(
-            servers,
+            {name: server for name, server in servers.items() if isinstance(server, MCPServer) and server.uses_oauth},
             store,
             self._drive,
             redirect_uri=redirect_uri,
@@ -77,10 +82,24 @@ class Service:
             events=self.events,
         )
 
-    @property
-    def servers(self) -> dict[str, MCPServer]:
-        """The configured servers by name."""
-        return dict(self.authorizer.servers)
+    def key(self, user_id: str, server: str) -> GrantKey:
+        """Whose account at which server.
+
+        Raises:
+            UnknownServerError, ConfigurationError: no such server; a user id that cannot be one.
+        """
+        return key_of(self.servers, user_id, server)
+
+    def login_key(self, user_id: str, server: str) -> GrantKey:
+        """The same where it is about a login.
+
+        Raises:
+            ConfigurationError: the server has none.
+        """
+        key = self.key(user_id, server)
+        if not self.servers[server].uses_oauth:
+            raise ConfigurationError(f"{server!r} has no login: it is configured with credentials of its own, or runs on this machine.")
+        return key
 
     async def list_tools(self, user_id: str, server: str, *, max_age: timedelta = timedelta()) -> ListedTools:
         """All tools that this user has there; the server is asked only if what it said last is out of date, and older than `max_age`.
@@ -90,16 +109,18 @@ class Service:
             ToolsChanged: see `check_pins`.
             ConnectionFailed, ProtocolError, …: what `Connection.list_tools` raises. What was known before stays.
         """
-        key = self.authorizer.key(user_id, server)
-        listed = await self.catalogue.current(key, is_logged_in=lambda: self.authorizer.is_logged_in(key), max_age=max_age)
+        key = self.key(user_id, server)
+        listed = await self.catalogue.current(key, is_logged_in=lambda: self.is_logged_in(user_id, server), max_age=max_age)
         if listed is None:
             answered, grant = await self._as_user(key, _list, "tools/list")
-            listed = await self.catalogue.keep(key, answered, anonymous=grant is None)
+            listed = await self.catalogue.keep(key, answered, anonymous=grant is None and not self.servers[server].names)
         return await self._checked(key, listed)
 
     async def list_for_anybody(self, server: str) -> ListedTools | None:
         """All tools that the server shows to anybody, for a graph that is built before there is a user; None if it wants a login first."""
         key = self._anybodys(server)
+        if self.servers[server].names:  # it needs something that only a user has
+            return None
         listed = await self.catalogue.current(key, is_logged_in=_nobody_is)
         if listed is None:
             try:
@@ -113,7 +134,7 @@ class Service:
 
     async def last_listed(self, user_id: str | None, server: str) -> ListedTools | None:
         """What the server listed last to this user, or else to anybody; nobody is asked."""
-        key = self._anybodys(server) if user_id is None else self.authorizer.key(user_id, server)
+        key = self._anybodys(server) if user_id is None else self.key(user_id, server)
         listed = await self.catalogue.last(key)
         return await self._checked(key, listed) if listed is not None else None
 
@@ -123,25 +144,33 @@ class Service:
 
     async def login_needed(self, user_id: str, server: str) -> AuthRequired | None:
         """What a person has to open before this server can be used, unless they are logged in, or it names nobody to log in to."""
-        key = self.authorizer.key(user_id, server)
+        key, configured = self.key(user_id, server), self.servers[server]
+        if not configured.uses_oauth:
+            return None
         return None if await self.authorizer.is_usable(key) else await self.authorizer.begin(key)
 
     async def is_logged_in(self, user_id: str, server: str) -> bool:
-        """Whether there is a login, of whatever use it may be."""
-        return await self.authorizer.is_logged_in(self.authorizer.key(user_id, server))
+        """Whether there is a login, of whatever use it may be; where there are none, whether users have something else of their own."""
+        key, configured = self.key(user_id, server), self.servers[server]
+        return await self.authorizer.is_logged_in(key) if configured.uses_oauth else bool(configured.names)
 
     def _anybodys(self, server: str) -> GrantKey:
-        return anybodys(self.authorizer.key("anybody", server))
+        return anybodys(self.key("anybody", server))
+
+    async def save_credentials(self, user_id: str, server: str, values: Mapping[str, str]) -> None:
+        """See `MCPOAuthToolkit.save_credentials`."""
+        await self.credentials.save(self.key(user_id, server), values)
 
     async def accept_tools(self, user_id: str | None, server: str, changed: Mapping[str, str] | None) -> None:
         """See `MCPOAuthToolkit.accept_tools`."""
-        key = self._anybodys(server) if user_id is None else self.authorizer.key(user_id, server)
+        key = self._anybodys(server) if user_id is None else self.key(user_id, server)
         await self.store.repin_tools(key, changed)
 
     async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""
-        key = self.authorizer.key(user_id, server)
-        means_unauthorized = self.authorizer.servers[server].unauthorized_result
+        key = self.key(user_id, server)
+        configured = self.servers[server]
+        means_unauthorized = configured.unauthorized_result if isinstance(configured, MCPServer) else None
 
         async def call(connection: Connection, grant: Grant | None) -> CallToolResult:
             result = await connection.call_tool(grant, tool, arguments)
@@ -159,8 +188,8 @@ class Service:
 
     async def disconnect(self, user_id: str, server: str) -> bool:
         """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""
-        key = self.authorizer.key(user_id, server)
-        grant = await self.authorizer.forget(key)
+        key = self.key(user_id, server)
+        grant = await (self.authorizer.forget(key) if self.servers[server].uses_oauth else self.store.disconnect(key))
         await self._loops.on_each(lambda parts: parts[1].close(key))
         revoked = grant is not None and await self.authorizer.revoke(grant)
         if grant is not None:
@@ -168,11 +197,21 @@ class Service:
             await self.events.flush()
         return revoked
 
+    async def status(self, user_id: str) -> dict[str, ServerStatus]:
+        """Every configured server's status for this user, from the store alone."""
+        logins = await self.authorizer.status(user_id)
+        return {name: logins.get(name) or await self._status_without_login(user_id, name) for name in self.servers}
+
+    async def _status_without_login(self, user_id: str, server: str) -> ServerStatus:
+        connected = not await self.credentials.missing(self.key(user_id, server))
+        return ServerStatus(server, connected=connected, state=LoginState.CONNECTED if connected else LoginState.NOT_CONNECTED)
+
     async def reachable(self) -> dict[str, bool]:
-        """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute."""
+        """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute. A program always does."""
         client, _ = self._loops.get()
-        answers = await asyncio.gather(*(self._reach.look(server.url, client) for server in self.servers.values()))
-        return dict(zip(self.servers, answers, strict=True))
+        remote = {name: server.url for name, server in self.servers.items() if isinstance(server, MCPServer)}
+        answers = await asyncio.gather(*(self._reach.look(url, client) for url in remote.values()))
+        return {**dict.fromkeys(self.servers, True), **dict(zip(remote, answers, strict=True))}
 
     async def aclose(self) -> None:
         """Close every session and connection; the store is its owner's."""
@@ -208,22 +247,48 @@ class Service:
 
     async def _with_best_grant(self, key: GrantKey, operation: Operation[T]) -> T:
         """Do it with the best grant there is; when the server refuses it, with the next; until only a person can help."""
+        if not self.servers[key.server].uses_oauth:
+            return await self._without_login(key, operation)
         refusal: Refusal | None = None
         recovered = False
         for _ in range(ROUNDS):
+            credentials = await self.credentials.acquire(key)
             grant = await self.authorizer.acquire(key, refusal, recovered=recovered)
             recovered = recovered or (refusal is not None and refusal.challenge.status == 401 and refusal.grant is not None)
-            _, connections = self._loops.get()
             try:
-                result = await operation(connections.get(key), grant)
+                result = await self._attempt(key, credentials, grant, operation)
             except Unauthorized as refused:
                 refusal = Refusal(refused.challenge, refused.grant)
                 continue
-            except MCPError as error:
-                raise _server_error(key, error) from None
             await self.authorizer.accepted(grant)
             return result
         raise TokenRejectedError(f"{key.server!r} refused {ROUNDS} requests in a row, each with another token. Try again later.")
+
+    async def _without_login(self, key: GrantKey, operation: Operation[T]) -> T:
+        """Do it with what the server is configured with; when it is refused, with what the user has given meanwhile."""
+        refused: Credentials | None = None
+        for _ in range(ROUNDS):
+            credentials = await self.credentials.acquire(key, refused)
+            try:
+                return await self._attempt(key, credentials, None, operation)
+            except Unauthorized:
+                refused = credentials
+            if refused is None:
+                break
+        raise TokenRejectedError(f"{key.server!r} refuses the credentials that it is configured with. Whoever configured them has to look.")
+
+    async def _attempt(
+        self,
+        key: GrantKey,
+        credentials: Credentials | None,
+        grant: Grant | None,
+        operation: Operation[T],
+    ) -> T:
+        _, connections = self._loops.get()
+        try:
+            return await operation(connections.get(key, credentials), grant)
+        except MCPError as error:
+            raise _server_error(key, error) from None
 
     async def _drive(self, flow: Flow[T], /) -> T:
         client, _ = self._loops.get()
@@ -248,6 +313,7 @@ async def _close(parts: tuple[httpx2.AsyncClient, Connections]) -> None:
     await client.aclose()
 
 
-def _own_loopback_hosts(servers: dict[str, MCPServer]) -> frozenset[str]:
+def _own_loopback_hosts(servers: dict[str, AnyServer]) -> frozenset[str]:
     """A configured server on loopback needs no permission (development); nothing that the network names gets one."""
-    return frozenset(host_port(server.url) for server in servers.values() if is_loopback_host(origin(server.url)[1]))
+    urls = [server.url for server in servers.values() if isinstance(server, MCPServer)]
+    return frozenset(host_port(url) for url in urls if is_loopback_host(origin(url)[1]))

@@ -17,11 +17,11 @@ from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
 from langchain_mcp_oauth.events import OnEvent
-from langchain_mcp_oauth.interrupts import interrupt_run, user_of_run
+from langchain_mcp_oauth.interrupts import GivenCredentials, interrupt_run, user_of_run
 from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
 from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
-from langchain_mcp_oauth.servers import MCPServer, parse_servers
+from langchain_mcp_oauth.servers import AnyServer, MCPServer, parse_servers
 from langchain_mcp_oauth.service import Service
 from langchain_mcp_oauth.status import ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
@@ -45,7 +45,7 @@ class MCPOAuthToolkit(BaseToolkit):
     ```
 
     Args:
-        servers: A name for each MCP server, with its URL, a dict of `MCPServer`'s options, or an `MCPServer`.
+        servers: A name for each MCP server, with its URL, a dict of options, an `MCPServer` or a `StdioServer`.
         store: A `TokenStore`, or a SQLAlchemy database URL. Default: a SQLite file in the user's data directory, for one machine.
         redirect_uri: Where browsers come back to: https, or http on loopback. Default: that of `on_auth_required`, if it has one
             (`LoopbackBrowser` does). Needed only once a login is.
@@ -90,7 +90,7 @@ class MCPOAuthToolkit(BaseToolkit):
 
     def __init__(
         self,
-        servers: Mapping[str, str | Mapping[str, Any] | MCPServer],
+        servers: Mapping[str, str | Mapping[str, Any] | AnyServer],
         *,
         store: TokenStore | str | None = None,
         redirect_uri: str | None = None,
@@ -138,7 +138,7 @@ class MCPOAuthToolkit(BaseToolkit):
         return self._redirect_uri
 
     @property
-    def servers(self) -> dict[str, MCPServer]:
+    def servers(self) -> dict[str, AnyServer]:
         """The configured servers by name."""
         return self._service.servers
 
@@ -194,7 +194,7 @@ class MCPOAuthToolkit(BaseToolkit):
             ConnectionFailed, DiscoveryError, RegistrationError, UnsafeURLError, StoreError: there is nothing to open; the message says why.
             ConfigurationError: there is no `redirect_uri`, no such server, or nobody says whose login it is.
         """
-        return await self._service.authorizer.begin(self._service.authorizer.key(self._resolve(user_id, None), server))
+        return await self._service.authorizer.begin(self._service.login_key(self._resolve(user_id, None), server))
 
     async def complete_authorization(self, callback_url: str, *, user_id: str | None = None) -> CompletedAuthorization:
         """Redeem the URL that a browser came back to, and store the tokens. Works on a fresh toolkit in any process.
@@ -243,7 +243,7 @@ class MCPOAuthToolkit(BaseToolkit):
             UnknownServerError, UserRequiredError, StoreError.
         """
         await self._service.authorizer.save_token_response(
-            self._service.authorizer.key(self._resolve(user_id, None), server),
+            self._service.login_key(self._resolve(user_id, None), server),
             token_response,
             issuer=issuer,
             token_endpoint=token_endpoint,
@@ -252,8 +252,23 @@ class MCPOAuthToolkit(BaseToolkit):
             resource=resource,
         )
 
+    async def save_credentials(self, server: str, values: Mapping[str, str], *, user_id: str | None = None) -> None:
+        """Keep what a user supplies for a server whose configuration holds `{{NAME}}`: sealed, until `disconnect`.
+
+        Args:
+            server: The toolkit's name for the MCP server.
+            values: By name; others that the user has given stay. White space around them is dropped.
+            user_id: Whose. Default: the toolkit's user.
+
+        Raises:
+            ConfigurationError: a name that the server does not ask for, or a value that is not 1 to 8,192 characters of printable ASCII.
+            UnknownServerError, UserRequiredError, StoreError.
+        """
+        await self._service.save_credentials(self._resolve(user_id, None), server, values)
+
     async def disconnect(self, server: str, *, user_id: str | None = None) -> bool:
-        """Log this user out of a server: forget the tokens here, void open requests, close sessions, revoke at the issuer (RFC 7009).
+        """Log this user out of a server: forget the tokens and the user's own values here, void open requests, close sessions, revoke at
+        the issuer (RFC 7009).
 
         Returns:
             Whether the issuer was told. False if it offers no revocation or could not be reached; the tokens are gone here all the same.
@@ -276,7 +291,7 @@ class MCPOAuthToolkit(BaseToolkit):
 
     async def status(self, *, user_id: str | None = None) -> dict[str, ServerStatus]:
         """This user's login at every server, from the store alone."""
-        return await self._service.authorizer.status(self._resolve(user_id, None))
+        return await self._service.status(self._resolve(user_id, None))
 
     async def reachable(self) -> dict[str, bool]:
         """Which servers answer at all right now: one HEAD request each, without anybody's token, within 2 s; remembered for 30 s."""
@@ -289,7 +304,13 @@ class MCPOAuthToolkit(BaseToolkit):
         return self._resolve(None, config)
 
     def asking(
-        self, user_id: str, *, stage: Literal["list_tools", "call_tool"], tool_name: str | None = None, tool_call_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        stage: Literal["list_tools", "call_tool"],
+        server: str | None = None,
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
     ) -> Asking:
         """How a call asks a person."""
         return Asking(
@@ -300,7 +321,11 @@ class MCPOAuthToolkit(BaseToolkit):
             tool_name,
             tool_call_id,
             LIMIT if stage == "call_tool" else LIMIT * max(1, len(self.servers)),
+            lambda given: self._keep(given, user_id, server),
         )
+
+    async def _keep(self, given: GivenCredentials, user_id: str, asked: str | None) -> None:
+        await self._service.save_credentials(user_id, self._service.credentials.server_for(given.server, asked), given.values)
 
     async def list_tools(self, user_id: str, server: str) -> ListedTools:
         """What the server offers that user."""
@@ -360,9 +385,11 @@ class MCPOAuthToolkit(BaseToolkit):
     def _whose(self, user_id: str | None, config: RunnableConfig | None) -> str | None:
         user = user_id if user_id is not None else self._user_id
         user = user if user is not None else user_of_run(config)
-        if user is None and all(server.grant is not None and not server.grant.per_user for server in self.servers.values()):
-            return SERVICE
-        return user
+        return SERVICE if user is None and all(map(_is_nobodys, self.servers.values())) else user
+
+
+def _is_nobodys(server: AnyServer) -> bool:
+    return isinstance(server, MCPServer) and server.grant is not None and not server.grant.per_user
 
 
 def _user_required() -> UserRequiredError:

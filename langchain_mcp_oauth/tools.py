@@ -31,7 +31,13 @@ class Caller(Protocol):
         ...
 
     def asking(
-        self, user_id: str, *, stage: Literal["list_tools", "call_tool"], tool_name: str | None = None, tool_call_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        stage: Literal["list_tools", "call_tool"],
+        server: str | None = None,
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
     ) -> Asking:
         """How this call asks a person."""
         ...
@@ -93,7 +99,9 @@ class UserTool(BaseTool):
 
     def _converse(self, arguments: Arguments, config: RunnableConfig) -> Conversation[Any]:
         user_id = self._caller.resolve_user(config)
-        asking = self._caller.asking(user_id, stage="call_tool", tool_name=self.name, tool_call_id=arguments.tool_call_id)
+        asking = self._caller.asking(
+            user_id, stage="call_tool", server=self.server, tool_name=self.name, tool_call_id=arguments.tool_call_id
+        )
         try:
             return (yield from self._act(user_id, asking, arguments))
         except (AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError) as refusal:

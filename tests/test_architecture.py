@@ -14,10 +14,10 @@ NAME = "langchain_mcp_oauth"
 
 FLOORS = [
     {"errors", "models", "events"},
-    {"oauth", "servers", "grants"},
+    {"oauth", "configured", "programs", "servers", "grants"},
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
     {"world", "refreshing", "obtaining", "authorizing", "status", "doctor", "authorizer"},
-    {"connections", "loops", "catalogue", "pinning", "service"},
+    {"connections", "loops", "catalogue", "credentials", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},
     {"testing", "demo"},
@@ -36,6 +36,7 @@ DOORS = {
     "joserfc": {"oauth"},
     "mcp.client.auth": {"oauth"},
     "mcp.client.session": {"connections"},
+    "mcp.client.stdio": {"connections"},
     "mcp.shared.dispatcher": {"connections"},
     "langgraph": {"interrupts"},
     "langchain": {"middleware"},

@@ -12,7 +12,7 @@ from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
 from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
 from langchain_mcp_oauth.grants.workload import WorkloadIdentity
-from langchain_mcp_oauth.servers import MCPServer, parse_servers
+from langchain_mcp_oauth.servers import MCPServer, StdioServer, parse_servers
 
 URL = "https://mcp.example.com/mcp"
 CANARY = "canary-7f3a9"
@@ -79,11 +79,17 @@ def test_a_client_metadata_document_that_cannot_work(url: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
-def test_authorization_is_not_a_header_to_set(name: str) -> None:
-    """The login sets it; and the value is not repeated."""
-    message = refusal(URL, headers={name: f"Bearer {CANARY}"})
+def test_authorization_is_the_logins_to_set(name: str) -> None:
+    """Who sets it has no login, and says so by setting it; both at once is a mistake. The value is not repeated."""
+    message = refusal(URL, headers={name: f"Bearer {CANARY}"}, auth="oauth")
     assert "headers" in message
     assert CANARY not in message
+    assert "oauth_headers" in refusal(URL, oauth_headers={name: "Bearer x"})
+    server = MCPServer(URL, headers={name: f"Bearer {CANARY}"})
+    assert not server.uses_oauth
+    assert CANARY not in repr(server)
+    assert MCPServer(URL, headers={"X-Key": "x"}).uses_oauth
+    assert not MCPServer(URL, auth="none").uses_oauth
 
 
 def test_a_secret_needs_its_client_and_its_issuer() -> None:
@@ -237,3 +243,78 @@ def test_values_that_are_no_server(value: Any) -> None:
     """The message names the server and what would do."""
     with pytest.raises(ConfigurationError, match="'files' must be a URL"):
         parse_servers({"files": value})
+
+
+# Placeholders -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_is_put_in_when_a_server_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everywhere the operator may keep a secret; a value is not looked at again, and no `repr` shows it."""
+    monkeypatch.setenv("HOST", "mcp.example.com")
+    monkeypatch.setenv("KEY", f"{CANARY}${{HOST}}")
+    server = MCPServer("https://${HOST}/mcp", headers={"X-Key": "${KEY}!"}, query={"k": SecretStr("${KEY}")})
+    assert server.url == URL
+    assert server.headers is not None
+    assert server.headers["X-Key"].get_secret_value() == f"{CANARY}${{HOST}}!"
+    assert server.query["k"].get_secret_value() == f"{CANARY}${{HOST}}"
+    program = StdioServer(command="run", args=["--key", "${KEY}"], env={"A": "$HOST ${HOST}"})
+    assert program.args == ("--key", f"{CANARY}${{HOST}}")
+    assert program.env["A"].get_secret_value() == "$HOST mcp.example.com"
+    assert CANARY not in repr((server, program))
+
+
+@pytest.mark.parametrize("name", ["LANGCHAIN_MCP_OAUTH_KEY", "NOT_SET_ANYWHERE"])
+def test_environment_variables_that_are_not_sent(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This library's own secrets; and one that is not set, since a server would get the placeholder."""
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", CANARY)
+    message = refusal(URL, headers={"X-Key": f"${{{name}}}"})
+    assert "headers" in message
+    assert name in message
+    assert CANARY not in message
+
+
+def test_what_each_user_supplies() -> None:
+    """Every `{{NAME}}` once, in order, described or not."""
+    headers = {"Authorization": "Bearer {{KEY}}", "X-Two": "{{REGION}} {{KEY}} {{not this}} {no}"}
+    server = MCPServer(URL, headers=headers, query={"q": "{{Q}}"}, variables={"KEY": "from your settings"})
+    assert server.names == ("KEY", "REGION", "Q")
+    assert StdioServer(command="run", args=["{{A}}"], env={"X": "{{B}}"}).names == ("A", "B")
+    assert MCPServer(URL).names == ()
+
+
+def test_placeholders_that_cannot_work() -> None:
+    """A URL that is another for each user would be another server; a description of nothing is a mistake in writing."""
+    assert "url: " in refusal("https://mcp.example.com/{{TENANT}}")
+    assert "variables describes TYPO" in refusal(URL, variables={"TYPO": ""}, headers={"X": "{{KEY}}"})
+
+
+@pytest.mark.parametrize("value", ["", "   ", "a\nb: c", "a\0b", "kéy", "x" * 8_193, 5])
+def test_values_that_cannot_be_sent(value: Any) -> None:
+    """Nothing that could end a header, and nothing that is surely a mistake in pasting; the value is not repeated."""
+    with pytest.raises(ConfigurationError) as refused:
+        MCPServer(URL, headers={"X": "{{KEY}}"}).check({"KEY": value})
+    assert str(refused.value).startswith("The value of KEY must be")
+
+
+def test_values_as_they_are_kept() -> None:
+    """Without the white space of pasting; for a name that is asked for."""
+    server = MCPServer(URL, headers={"X": "{{KEY}}"})
+    assert server.check({"KEY": " k-1\n"}) == {"KEY": SecretStr("k-1")}
+    with pytest.raises(ConfigurationError, match="does not ask for OTHER, but for KEY"):
+        server.check({"OTHER": "x"})
+
+
+def test_kinds_of_servers_by_their_options() -> None:
+    """A URL or a command says which; the words of other libraries for the transports are understood."""
+    parsed = parse_servers(
+        {
+            "http": {"transport": "streamable_http", "url": URL},
+            "sse": {"transport": "sse", "url": URL},
+            "program": {"transport": "stdio", "command": "npx", "args": ["-y", "x"]},
+        }
+    )
+    assert (parsed["http"], parsed["sse"]) == (MCPServer(URL), MCPServer(URL, transport="sse"))
+    assert parsed["program"] == StdioServer(command="npx", args=["-y", "x"])
+    assert parsed["program"].url == "stdio:npx"
+    with pytest.raises(ConfigurationError, match="`url` or `command`"):
+        parse_servers({"x": {"transport": "websocket", "command": "npx"}})

@@ -46,6 +46,9 @@ def doctor(server: Server, *, config: Config = None, allow: Allow = None, as_jso
                 raise
             note(Finding("server", "problem", str(error)))
             return
+        if not isinstance(configured, MCPServer):
+            note(Finding("server", "problem", "It is a program on this machine: there is no login to look at."))
+            return
         allowed = frozenset(settings.allowed) | _own_loopback_host(configured)
         async with guarded_client(allowed_hosts=allowed) as client:
 

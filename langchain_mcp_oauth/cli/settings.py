@@ -18,7 +18,7 @@ import typer
 
 from langchain_mcp_oauth import MCPOAuthToolkit, MCPServer
 from langchain_mcp_oauth.errors import ConfigurationError, UnknownServerError
-from langchain_mcp_oauth.servers import parse_servers
+from langchain_mcp_oauth.servers import AnyServer, parse_servers
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore, default_database
 
 __all__ = ["Allow", "AsJson", "Config", "Server", "Servers", "Settings", "Store", "User", "read_settings"]
@@ -49,7 +49,7 @@ Allow = Annotated[
 class Settings:
     """What the commands work with."""
 
-    servers: Mapping[str, MCPServer]
+    servers: Mapping[str, AnyServer]
     user: str
     store: str | None
     allowed: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Settings:
         finally:
             await store.aclose()
 
-    def named(self, argument: str) -> MCPServer:
+    def named(self, argument: str) -> AnyServer:
         """The server that an argument means, of those that are configured or spelled out."""
         return self._named(argument, self.servers)[1]
 
@@ -80,7 +80,7 @@ class Settings:
             if grant.key.server not in self.servers
         }
 
-    def _named(self, argument: str, servers: Mapping[str, MCPServer]) -> tuple[str, MCPServer]:
+    def _named(self, argument: str, servers: Mapping[str, AnyServer]) -> tuple[str, AnyServer]:
         if argument in servers:
             return argument, servers[argument]
         name, server = parse_argument(argument)
@@ -114,7 +114,7 @@ def read_settings(config: Path | None, user: str | None, store: str | None, allo
     )
 
 
-def _servers(document: Mapping[str, Any]) -> dict[str, MCPServer]:
+def _servers(document: Mapping[str, Any]) -> dict[str, AnyServer]:
     """`servers`, or `mcpServers` as other MCP clients write it, of which those without a URL are left out."""
     others = {name: value["url"] for name, value in document.get("mcpServers", {}).items() if isinstance(value, Mapping) and "url" in value}
     return parse_servers(others | document.get("servers", {}))

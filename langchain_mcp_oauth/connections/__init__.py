@@ -4,8 +4,10 @@
 - `endpoint`: what goes on every HTTP request to a server, and what its answer's status means
 - `call`: a request under way
 - `dispatcher`: streamable HTTP, one POST for each request, in the caller's task
+- `streams`: a session that has an owner task; `pipes` and `sse` are the transports that need one
 - `questions`: a server's questions to a person, in one form for both eras
 - `session`: negotiating, listing, calling
+- `opening`: a session with a server of each kind
 - `connection`: one session for each user and server, opened when needed, renewed, closed
 """
 

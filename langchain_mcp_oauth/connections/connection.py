@@ -17,11 +17,12 @@ from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_REQUEST, UNSUPPORTED_PROTOCOL_VERSION, InputResponses
 
-from langchain_mcp_oauth.connections.endpoint import Endpoint, SessionExpired
+from langchain_mcp_oauth.connections.endpoint import SessionExpired
+from langchain_mcp_oauth.connections.opening import Opening
 from langchain_mcp_oauth.connections.session import ListedTools, Session, ToolResult
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, ProtocolError, UnknownServerError
-from langchain_mcp_oauth.models import Grant, GrantKey
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.models import Credentials, Grant, GrantKey
+from langchain_mcp_oauth.servers import AnyServer
 
 __all__ = ["Connection", "Connections"]
 
@@ -62,7 +63,7 @@ class Connections:
     def __init__(
         self,
         client: httpx2.AsyncClient,
-        servers: Mapping[str, MCPServer],
+        servers: Mapping[str, AnyServer],
         *,
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
@@ -79,11 +80,17 @@ class Connections:
         self._tools_changed = tools_changed
         self._connections: OrderedDict[GrantKey, Connection] = OrderedDict()
         """The one unused longest first."""
+        self._replaced: list[Connection] = []
+        """Made with values that are no longer the user's; closed when nobody uses them any more."""
         self._versions: dict[str, str] = {}
         """By server, what was negotiated last: all that one user's session ever tells another's."""
 
-    def get(self, key: GrantKey) -> Connection:
+    def get(self, key: GrantKey, credentials: Credentials | None = None) -> Connection:
         """This user's connection to this server, for one operation: ask again for the next. Nothing is sent yet.
+
+        Args:
+            key: Whose, and where.
+            credentials: What the server's placeholders are filled with. Others than the last time mean another session.
 
         Raises:
             UnknownServerError: there is no server of that name.
@@ -94,10 +101,12 @@ class Connections:
             raise UnknownServerError(key.server, list(self._servers))
         if server.url != key.url:
             raise ConfigurationError(f"Server {key.server!r} has another URL than this login was made for.")
-        if key not in self._connections:
-            self._connections[key] = Connection(self, key, server)
+        connection = self._connections.get(key)
+        if connection is None or connection.credentials != credentials:
+            self._replaced += [connection] if connection is not None else []
+            connection = self._connections[key] = Connection(self, key, server, credentials)
         self._connections.move_to_end(key)
-        return self._connections[key]
+        return connection
 
     async def close(self, key: GrantKey) -> None:
         """End this user's session at this server, if there is one; calls under way may fail. A second at most, never raises."""
@@ -107,29 +116,30 @@ class Connections:
 
     async def aclose(self) -> None:
         """End all sessions."""
-        connections = list(self._connections.values())
+        connections = [*self._connections.values(), *self._replaced]
         self._connections.clear()
+        self._replaced.clear()
         async with anyio.create_task_group() as closing:
             for connection in connections:
                 closing.start_soon(connection.aclose)
 
     # For `Connection` -----------------------------------------------------------------------------------------------------------
 
-    async def open(self, key: GrantKey, server: MCPServer) -> Session:
+    async def open(self, connection: Connection) -> Session:
         """A new session, with what is known of the server."""
-        headers = {name: value.get_secret_value() for name, value in (server.headers or {}).items()}
-        endpoint = Endpoint(self._client, server.url, headers=headers, current_grant=_current_grant.get)
-        changed = partial(self._tools_changed, key) if self._tools_changed is not None else None
-        session = Session(
-            endpoint,
+        opening = Opening(
+            client=self._client,
+            server=connection.server,
+            values=connection.credentials.values if connection.credentials is not None else {},
+            current_grant=_current_grant.get,
+            last_grant=lambda: connection.last_grant,
             asks=self._elicitation,
             logging_callback=self._logging_callback,
-            tools_changed=changed,
-            extensions=server.grant.extensions if server.grant else (),
+            tools_changed=partial(self._tools_changed, connection.key) if self._tools_changed is not None else None,
         )
-        await session.open(self._versions.get(key.server))
+        session = await opening.open(self._versions.get(connection.key.server))
         if session.protocol_version is not None:
-            self._versions[key.server] = session.protocol_version
+            self._versions[connection.key.server] = session.protocol_version
         return session
 
     def forget_version(self, server_name: str) -> None:
@@ -137,7 +147,9 @@ class Connections:
         self._versions.pop(server_name, None)
 
     async def close_idle(self) -> None:
-        """End a few of the sessions that have been unused too long or are too many."""
+        """End a few of the sessions that have been unused too long, are too many, or have been replaced."""
+        if self._replaced:
+            await self._close_replaced()
         if self._over() is None:
             return
         with anyio.move_on_after(1.0):
@@ -146,6 +158,12 @@ class Connections:
                 if over is None:
                     return
                 await self.close(over.key)
+
+    async def _close_replaced(self) -> None:
+        idle = [connection for connection in self._replaced if not connection.busy]
+        self._replaced = [connection for connection in self._replaced if connection.busy]
+        for connection in idle:
+            await connection.aclose()
 
     def _over(self) -> Connection | None:
         """The connection unused longest, if its time is over."""
@@ -158,16 +176,17 @@ class Connections:
 class Connection:
     """One user at one server. The session behind it is opened by the first operation, once for all that need it."""
 
-    def __init__(self, home: Connections, key: GrantKey, server: MCPServer) -> None:
+    def __init__(self, home: Connections, key: GrantKey, server: AnyServer, credentials: Credentials | None = None) -> None:
         self.key = key
+        self.server = server
+        self.credentials = credentials
+        self.last_grant: Grant | None = None
         self.busy = 0
         self.last_used = home.clock()
         self._home = home
-        self._server = server
         self._session: Session | None = None
         self._opening = anyio.Lock()
         self._closed = False
-        self._last_grant: Grant | None = None
 
     async def list_tools(self, grant: Grant | None) -> ListedTools:
         """All tools the server has for this user.
@@ -215,17 +234,17 @@ class Connection:
         return await self._run(grant, lambda session: session.call(name, arguments, on_progress, input_responses, request_state))
 
     async def aclose(self) -> None:
-        """End the server's session; best effort, a second at most."""
+        """End the server's session; best effort, a second at most, and seven for a program that does not want to end."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
-            await self._as(self._last_grant, session.close)
+            await self._as(self.last_grant, session.close)
 
     async def _run(self, grant: Grant | None, operation: Callable[[Session], Awaitable[T]]) -> T:
         if grant is not None and grant.key != self.key:
             raise ConfigurationError("A grant was used for another user or server than it was given for.")
         self.busy += 1
-        self._last_grant = grant
+        self.last_grant = grant
         try:
             await self._home.close_idle()
             with anyio.fail_after(self._home.timeout):
@@ -263,6 +282,7 @@ class Connection:
             if session.modern and error.code in _OTHER_REVISION:
                 self._drop(session)
                 self._home.forget_version(self.key.server)
+                await session.close()
             raise
 
     async def _opened(self) -> Session:
@@ -270,7 +290,7 @@ class Connection:
             return self._session
         async with self._opening:
             if self._session is None:
-                session = await self._home.open(self.key, self._server)
+                session = await self._home.open(self)
                 if self._closed:
                     await session.close()
                     raise ConnectionFailed(f"{self.key.server!r} was disconnected while it was being connected.")

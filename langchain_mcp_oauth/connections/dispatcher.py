@@ -34,13 +34,13 @@ from langchain_mcp_oauth.connections.endpoint import (
     Refused,
     discard,
     media_type,
+    read_trouble,
 )
 from langchain_mcp_oauth.connections.wire import answers, parse_message, read_error, read_result
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.http import connection_failed, read_body
-from langchain_mcp_oauth.oauth.answers import retry_after
 
-__all__ = ["AbandonCall", "HttpDispatcher", "ServerTrouble"]
+__all__ = ["AbandonCall", "HttpDispatcher"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,6 @@ SHORTEST_WAIT = 0.1
 
 class AbandonCall(Exception):
     """Raised by a callback of the session: cancel the request that is under way, and let this out to its caller."""
-
-
-class ServerTrouble(ConnectionFailed):
-    """The server was reached, and answered 429 or 5xx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +195,10 @@ class HttpDispatcher:
                 error = read_error(message) if answers(message, call.id) else None
                 if error is not None:
                     return error
-        if status == 429 or status >= 500:
-            return ServerTrouble(f"{place} answered {status}; try again later.", retry_after=retry_after(response))
-        if response.has_redirect_location:
-            return ProtocolError(f"{place} redirects to another place, which is not followed. Configure the server's final URL.")
-        return ProtocolError(f"{place} answered {status} to an MCP request. Is this the URL of its MCP endpoint?")
+        return read_trouble(place, response)
 
     def _parse(self, text: bytes) -> dict[str, Any]:
-        grant = self._endpoint.current_grant()
-        tokens = (grant.tokens.access_token, grant.tokens.refresh_token) if grant is not None else ()
-        return parse_message(text, self._endpoint.place, [token.get_secret_value() for token in tokens if token is not None])
+        return parse_message(text, self._endpoint.place, self._endpoint.secrets())
 
     def _broken_off(self) -> ConnectionFailed:
         return ConnectionFailed(f"{self._endpoint.place} broke off its answer. It may have done what it was asked.")

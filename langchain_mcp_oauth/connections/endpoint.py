@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import anyio
 import httpx2
 from pydantic_core import to_json
 
-from langchain_mcp_oauth.errors import MCPOAuthError, ProtocolError
+from langchain_mcp_oauth.errors import ConnectionFailed, MCPOAuthError, ProtocolError
 from langchain_mcp_oauth.http import is_certificate_error, place_of, read_body
 from langchain_mcp_oauth.models import BearerChallenge, Grant
-from langchain_mcp_oauth.oauth.answers import is_visible_ascii
+from langchain_mcp_oauth.oauth.answers import is_visible_ascii, retry_after
 from langchain_mcp_oauth.oauth.challenge import read_challenge
 from langchain_mcp_oauth.oauth.dpop import add_proof, nonce_of
 
@@ -25,10 +26,13 @@ __all__ = [
     "MAX_JSON",
     "Endpoint",
     "Refused",
+    "ServerTrouble",
     "SessionExpired",
     "Unauthorized",
     "discard",
     "media_type",
+    "read_trouble",
+    "same_origin",
 ]
 
 MAX_JSON = 4 * 1024 * 1024
@@ -77,6 +81,10 @@ class SessionExpired(Refused):
     """404 to a request of a session: the server does not know it any more (2025-11-25, session management)."""
 
 
+class ServerTrouble(ConnectionFailed):
+    """The server was reached, and answered 429 or 5xx."""
+
+
 class Endpoint:
     """One session's way to the server.
 
@@ -84,17 +92,28 @@ class Endpoint:
         client: From `guarded_client`; shared by everybody.
         url: As configured. Redirects are followed within its origin, and the bearer token goes no further (R7).
         headers: The operator's own, for every request.
+        query: The operator's own, added to every URL.
+        secrets: Beside the tokens, what must not come back in an answer.
         current_grant: Asked when a request starts.
     """
 
     def __init__(
-        self, client: httpx2.AsyncClient, url: str, *, headers: Mapping[str, str], current_grant: Callable[[], Grant | None]
+        self,
+        client: httpx2.AsyncClient,
+        url: str,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        query: Mapping[str, str] = MappingProxyType({}),
+        secrets: Sequence[str] = (),
+        current_grant: Callable[[], Grant | None] = lambda: None,
     ) -> None:
         self.place = place_of(httpx2.URL(url))
         """The origin, for messages."""
         self.current_grant = current_grant
+        self.url = url
+        self._secrets = secrets
         self._client = client
-        self._url = httpx2.URL(url)
+        self._url = httpx2.URL(url).copy_merge_params(query) if query else httpx2.URL(url)
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._session_id: str | None = None
         self._nonce: str | None = None
@@ -131,6 +150,12 @@ class Endpoint:
         """Send what the caller is not to hear of again, neither of trouble nor of a wish for authorization."""
         with suppress(httpx2.TransportError, MCPOAuthError, Refused):
             await discard(await self.send("POST", headers, to_json(message)))
+
+    def secrets(self) -> list[str]:
+        """What requests are authorized with: a server that repeats it in an answer is not heard."""
+        grant = self.current_grant()
+        tokens = (grant.tokens.access_token, grant.tokens.refresh_token) if grant is not None else ()
+        return [*self._secrets, *(token.get_secret_value() for token in tokens if token is not None)]
 
     def begin_session(self, response: httpx2.Response) -> None:
         """Take the session id from the answer to `initialize`, if there is one (2025-11-25, session management).
@@ -188,7 +213,7 @@ class Endpoint:
     def _redirect(self, response: httpx2.Response) -> httpx2.Request | None:
         """The same request at another URL of the same origin (307 and 308, RFC 9110 §15.4.8); no other is followed."""
         following = response.next_request
-        if following is None or response.status_code not in (307, 308) or _origin(following.url) != _origin(self._url):
+        if following is None or response.status_code not in (307, 308) or not same_origin(following.url, self._url):
             return None
         return following
 
@@ -213,5 +238,16 @@ def media_type(response: httpx2.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
+def same_origin(one: httpx2.URL, other: httpx2.URL) -> bool:
+    """RFC 6454 §5."""
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+
+
+def read_trouble(place: str, response: httpx2.Response) -> Exception:
+    """What an answer means that is neither a success nor a refusal."""
+    status = response.status_code
+    if status == 429 or status >= 500:
+        return ServerTrouble(f"{place} answered {status}; try again later.", retry_after=retry_after(response))
+    if response.has_redirect_location:
+        return ProtocolError(f"{place} redirects to another place, which is not followed. Configure the server's final URL.")
+    return ProtocolError(f"{place} answered {status} to an MCP request. Is this the URL of its MCP endpoint?")

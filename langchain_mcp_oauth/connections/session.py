@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
 from mcp.client.session import ClientSession, LoggingFnT
-from mcp.shared.dispatcher import ProgressFnT
+from mcp.shared.dispatcher import Dispatcher, ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types import (
     HEADER_MISMATCH,
+    UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
     DiscoverResult,
     Implementation,
@@ -28,8 +29,7 @@ from mcp.types import (
 from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher, ServerTrouble
-from langchain_mcp_oauth.connections.endpoint import Endpoint
+from langchain_mcp_oauth.connections.endpoint import ServerTrouble
 from langchain_mcp_oauth.connections.questions import Question, answer, current_answers, parse_answers, to_input_required
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import user_agent
@@ -71,10 +71,12 @@ class ListedTools:
 
 
 class Session(ClientSession):
-    """The SDK's session, opened and used in the caller's task.
+    """The SDK's session, used in its callers' tasks.
 
     Args:
-        endpoint: Where it goes, and as whom.
+        dispatcher: What it speaks over.
+        place: For messages.
+        leave: Ends it at the other end, given the headers of its revision. Never raises, never asks anybody.
         asks: Declare to the server that a person can be asked (elicitation).
         logging_callback: Takes its log messages.
         tools_changed: Awaited when the server says, inside an answer, that its tools are others now.
@@ -83,7 +85,9 @@ class Session(ClientSession):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        dispatcher: Dispatcher[Any],
+        place: str,
+        leave: Callable[[Mapping[str, str]], Awaitable[None]],
         *,
         asks: bool,
         logging_callback: LoggingFnT | None,
@@ -92,7 +96,7 @@ class Session(ClientSession):
     ) -> None:
         name, _, version = user_agent().partition("/")
         super().__init__(
-            dispatcher=HttpDispatcher(endpoint),
+            dispatcher=dispatcher,
             client_info=Implementation(name=name, version=version),
             elicitation_callback=answer if asks else None,
             logging_callback=logging_callback,
@@ -100,7 +104,8 @@ class Session(ClientSession):
             extensions={name: {} for name in extensions} or None,
         )
         self._tools_changed = tools_changed
-        self._endpoint = endpoint
+        self._place = place
+        self._leave = leave
         self._asks = asks
         self._presumed: DiscoverResult | None = None
         """What we adopted instead of asking."""
@@ -110,7 +115,7 @@ class Session(ClientSession):
         """Whether the server speaks 2026-07-28 or later: no handshake, every request stands alone."""
         return self.protocol_version in MODERN_PROTOCOL_VERSIONS
 
-    async def open(self, known_version: str | None) -> None:
+    async def negotiate(self, known_version: str | None) -> None:
         """Find out what the server speaks, as cheaply as possible.
 
         Args:
@@ -118,33 +123,38 @@ class Session(ClientSession):
                 one not probed; a server that has changed since is negotiated with anew.
 
         Raises:
-            Exception: as `HttpDispatcher.send_raw_request`.
+            Exception: as the dispatcher's `send_raw_request`.
         """
-        # Entering makes the session hand its callbacks to `HttpDispatcher.run`, which only keeps them. Nothing lives in the session's
-        # task group, so it is left at once, and no task owns the session.
-        async with self:
-            pass
         if known_version in MODERN_PROTOCOL_VERSIONS:
             self._presume(known_version)
             return
         if known_version is not None and await _works(self.initialize):
             return
         if not await _works(self.discover):
-            await self._initialize()
+            await self._initialize_or_discover()
 
     async def close(self) -> None:
-        """End it at the server: best effort, at most a second. Never raises, never asks anybody."""
-        await self._endpoint.end_session({MCP_PROTOCOL_VERSION_HEADER: self.protocol_version} if self.protocol_version else {})
+        """End it at the other end: best effort, at most a second, and seven for a program. Never raises, never asks anybody."""
+        await self._leave({MCP_PROTOCOL_VERSION_HEADER: self.protocol_version} if self.protocol_version else {})
 
     async def _hear(self, message: object) -> None:
         if isinstance(message, ToolListChangedNotification) and self._tools_changed is not None:
             await self._tools_changed()
 
+    async def _initialize_or_discover(self) -> None:
+        """A program that starts slowly answers the first question after we have stopped waiting, and is then a modern server's (-32022)."""
+        try:
+            await self._initialize()
+        except MCPError as error:
+            if error.code != UNSUPPORTED_PROTOCOL_VERSION:
+                raise
+            await self.discover()
+
     async def _initialize(self) -> None:
         try:
             await self.initialize()
         except RuntimeError:
-            raise ProtocolError(f"{self._endpoint.place} speaks no revision of MCP that this library knows.") from None
+            raise ProtocolError(f"{self._place} speaks no revision of MCP that this library knows.") from None
 
     def _presume(self, version: str) -> None:
         self._presumed = DiscoverResult(supported_versions=[version], capabilities=ServerCapabilities(), ttl_ms=0, cache_scope="private")
@@ -167,7 +177,7 @@ class Session(ClientSession):
                 break
         tools = tuple(tool for page in pages for tool in page.tools)
         if cursor or len(tools) > MAX_TOOLS:
-            raise ProtocolError(f"{self._endpoint.place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
+            raise ProtocolError(f"{self._place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
         first: dict[str, Tool] = {}
         for tool in tools:  # a second tool of the same name could not be called, and would hide behind the first (R42)
             first.setdefault(tool.name, tool)
@@ -201,7 +211,7 @@ class Session(ClientSession):
         send = partial(self._call, name, arguments, on_progress)
         result = await (self._call_modern if self.modern else self._call_2025)(send, input_responses, request_state)
         if isinstance(result, InputRequiredResult) and not self._asks:
-            raise ProtocolError(f"{self._endpoint.place} asks for a person's input, though it was told that there is nobody.")
+            raise ProtocolError(f"{self._place} asks for a person's input, though it was told that there is nobody.")
         return result
 
     async def send_request(self, *args: Any, **kwargs: Any) -> Any:
@@ -209,7 +219,7 @@ class Session(ClientSession):
         try:
             return await super().send_request(*args, **kwargs)
         except ValidationError:
-            raise ProtocolError(f"{self._endpoint.place} sent a result that does not fit its revision of MCP.") from None
+            raise ProtocolError(f"{self._place} sent a result that does not fit its revision of MCP.") from None
 
     async def validate_tool_result(self, name: str, result: CallToolResult) -> None:
         """Take structured content as it comes.
@@ -225,7 +235,7 @@ class Session(ClientSession):
                 return result
             await anyio.sleep(NOT_YET)
             responses, state = None, result.request_state
-        raise ProtocolError(f"{self._endpoint.place} put a call off {MAX_ROUNDS} times.")
+        raise ProtocolError(f"{self._place} put a call off {MAX_ROUNDS} times.")
 
     async def _call_2025(self, send: _Send, responses: InputResponses | None, state: str | None) -> ToolResult:
         token = current_answers.set(parse_answers(responses, state))

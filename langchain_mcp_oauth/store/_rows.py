@@ -12,16 +12,18 @@ from typing import TypeVar
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from langchain_mcp_oauth.errors import StoreCorruptError
-from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, GrantKey, RequestStatus
+from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Credentials, Grant, GrantKey, RequestStatus
 from langchain_mcp_oauth.store.sealing import Sealer
-from langchain_mcp_oauth.store.tables import ClientRow, GrantRow, PinRow, RequestRow, SealedRow
+from langchain_mcp_oauth.store.tables import ClientRow, CredentialsRow, GrantRow, PinRow, RequestRow, SealedRow
 
 __all__ = [
     "client_row",
+    "credentials_row",
     "grant_row",
     "hash_state",
     "pin_row",
     "read_client",
+    "read_credentials",
     "read_grant",
     "read_pins",
     "read_request",
@@ -35,6 +37,7 @@ R = TypeVar("R", bound=SealedRow)
 _GRANT = TypeAdapter(Grant)
 _REQUEST = TypeAdapter(AuthorizationRequest)
 _CLIENT = TypeAdapter(ClientRegistration)
+_CREDENTIALS = TypeAdapter(Credentials)
 _PINS = TypeAdapter(dict[str, str])
 
 
@@ -97,6 +100,16 @@ def read_client(row: ClientRow, sealer: Sealer) -> ClientRegistration:
     return _open(row, _CLIENT, sealer)
 
 
+def credentials_row(credentials: Credentials, sealer: Sealer) -> CredentialsRow:
+    key = credentials.key
+    row = CredentialsRow(user_id=key.user_id, server=key.server, url=key.url, version=credentials.version)
+    return _seal(row, credentials, sealer)
+
+
+def read_credentials(row: CredentialsRow, sealer: Sealer) -> Credentials:
+    return replace(_open(row, _CREDENTIALS, sealer), version=row.version)
+
+
 def pin_row(key: GrantKey, fingerprints: Mapping[str, str], sealer: Sealer) -> PinRow:
     row = PinRow(user_id=key.user_id, server=key.server, url=key.url)
     row.sealed = sealer.seal(json.dumps(dict(fingerprints)), row.identity)
@@ -107,7 +120,7 @@ def read_pins(row: PinRow, sealer: Sealer) -> dict[str, str]:
     return _open(row, _PINS, sealer)
 
 
-def _seal(row: R, value: Grant | AuthorizationRequest | ClientRegistration, sealer: Sealer) -> R:
+def _seal(row: R, value: Grant | AuthorizationRequest | ClientRegistration | Credentials, sealer: Sealer) -> R:
     row.sealed = sealer.seal(json.dumps(asdict(value), default=_plain), row.identity)
     return row
 

@@ -1,10 +1,9 @@
 """What the library asks of a store. These docstrings are the specification; `tests/store/` holds every implementation to them.
 
-A store keeps seven kinds of rows: grants, authorization requests, client registrations, tool listings, pinned tools, leases and small
-counters. It decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every
-method is atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed nothing.
-decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware UTC) comes in. Every method is
-atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed nothing.
+A store keeps eight kinds of rows: grants, authorization requests, client registrations, users' own credentials, tool listings, pinned
+tools, leases and small counters. It decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware
+UTC) comes in. Every method is atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed
+nothing.
 
 Secrets (`SecretStr`) are sealed at rest; the values come back as they went in. `state` can be looked up but not read in the database.
 
@@ -23,6 +22,7 @@ from pydantic import SecretStr
 from langchain_mcp_oauth.models import (
     AuthorizationRequest,
     ClientRegistration,
+    Credentials,
     Grant,
     GrantKey,
     Lease,
@@ -65,8 +65,8 @@ class TokenStore(Protocol):
         ...
 
     async def disconnect(self, key: GrantKey) -> Grant | None:
-        """In one transaction: delete the grant and the tool listing of this key and make every open request of it `superseded`. Return the
-        deleted grant."""
+        """In one transaction: delete the grant, the credentials and the tool listing of this key, and make every open request of it
+        `superseded`. Return the deleted grant."""
         ...
 
     # Authorization requests -------------------------------------------------------------------------------------------------
@@ -141,6 +141,17 @@ class TokenStore(Protocol):
 
     async def outdate_listing(self, key: GrantKey, *, now: datetime) -> None:
         """Make the listing of this key, if there is one, fresh no longer than until `now`."""
+        ...
+
+    # Credentials ------------------------------------------------------------------------------------------------------------
+
+    async def load_credentials(self, key: GrantKey) -> Credentials | None:
+        """The values that this user has given for this server, or None."""
+        ...
+
+    async def save_credentials(self, key: GrantKey, values: Mapping[str, SecretStr]) -> Credentials:
+        """In one transaction: keep these in the place of those of the same names, and forget the tool listing, which may be another's now.
+        Return all values, with a new `version`."""
         ...
 
     # Pinned tools -----------------------------------------------------------------------------------------------------------

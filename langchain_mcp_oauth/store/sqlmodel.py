@@ -19,14 +19,35 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Engine, and_, or_
 from sqlmodel import Session, col, delete, insert, select, update
 
-from langchain_mcp_oauth.models import TRANSITIONS, AuthorizationRequest, ClientRegistration, Grant, GrantKey, Lease, Listing, RequestStatus
+from langchain_mcp_oauth.models import (
+    TRANSITIONS,
+    AuthorizationRequest,
+    ClientRegistration,
+    Credentials,
+    Grant,
+    GrantKey,
+    Lease,
+    Listing,
+    RequestStatus,
+)
 from langchain_mcp_oauth.store import _listings, _rows
 from langchain_mcp_oauth.store._database import Database
 from langchain_mcp_oauth.store._statements import change, put
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
 from langchain_mcp_oauth.store.sealing import Keys, Sealer
-from langchain_mcp_oauth.store.tables import SEALED, ClientRow, CounterRow, GrantRow, LeaseRow, PinRow, RequestRow, SealedRow, digest
+from langchain_mcp_oauth.store.tables import (
+    SEALED,
+    ClientRow,
+    CounterRow,
+    CredentialsRow,
+    GrantRow,
+    LeaseRow,
+    PinRow,
+    RequestRow,
+    SealedRow,
+    digest,
+)
 
 __all__ = ["SQLModelTokenStore"]
 
@@ -109,8 +130,10 @@ class SQLModelTokenStore(TokenStore):
         return stored if replaced else None
 
     def _new_version(self, grant: Grant) -> Grant:
-        version = 1 + (int.from_bytes(self._random(8)) >> 2)  # 62 bits: fits BIGINT and does not come twice
-        return replace(grant, version=version, client=_rows.without_configured_secret(grant.client))
+        return replace(grant, version=self._unique(), client=_rows.without_configured_secret(grant.client))
+
+    def _unique(self) -> int:
+        return 1 + (int.from_bytes(self._random(8)) >> 2)  # 62 bits: fits BIGINT and does not come twice
 
     async def mark_accepted(self, key: GrantKey, version: int) -> None:
         statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True)
@@ -133,6 +156,7 @@ class SQLModelTokenStore(TokenStore):
         def work(session: Session) -> Grant | None:
             change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
             _listings.forget(session, key)
+            change(session, delete(CredentialsRow).where(_of(CredentialsRow, key)))
             row = session.exec(select(GrantRow).where(_of(GrantRow, key)).with_for_update()).one_or_none()
             if row is None:
                 return None
@@ -220,6 +244,25 @@ class SQLModelTokenStore(TokenStore):
         which = _at(client.issuer, client.redirect_uri, url)
         statement = delete(ClientRow).where(which, col(ClientRow.client_id) == client.client_id)
         return await self._write(lambda session: change(session, statement) == 1)
+
+    # Credentials ------------------------------------------------------------------------------------------------------------
+
+    async def load_credentials(self, key: GrantKey) -> Credentials | None:
+        return await self._read(lambda session: self._credentials(session, key))
+
+    async def save_credentials(self, key: GrantKey, values: Mapping[str, SecretStr]) -> Credentials:
+        def work(session: Session) -> Credentials:
+            before = self._credentials(session, key)
+            saved = Credentials(key=key, values={**(before.values if before else {}), **values}, version=self._unique())
+            put(session, _rows.credentials_row(saved, self._sealer), _of(CredentialsRow, key))
+            _listings.forget(session, key)
+            return saved
+
+        return await self._write(work)
+
+    def _credentials(self, session: Session, key: GrantKey) -> Credentials | None:
+        row = session.exec(select(CredentialsRow).where(_of(CredentialsRow, key)).with_for_update()).one_or_none()
+        return _rows.read_credentials(row, self._sealer) if row else None
 
     # Tool listings ------------------------------------------------------------------------------------------------------------
 
@@ -347,7 +390,7 @@ _REDEEMING = col(RequestRow.status) == RequestStatus.REDEEMING.value
 _SUPERSEDED = {"status": RequestStatus.SUPERSEDED.value}
 
 
-def _of(table: type[GrantRow | RequestRow | PinRow], key: GrantKey) -> ColumnElement[bool]:
+def _of(table: type[GrantRow | RequestRow | CredentialsRow | PinRow], key: GrantKey) -> ColumnElement[bool]:
     return and_(col(table.user_id) == key.user_id, col(table.server) == key.server, col(table.url) == key.url)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "SEALED",
     "ClientRow",
     "CounterRow",
+    "CredentialsRow",
     "DocumentRow",
     "GrantRow",
     "LeaseRow",
@@ -147,6 +148,20 @@ class PinRow(SealedRow, table=True):
         return ("pins", self.user_id, self.server, self.url)
 
 
+class CredentialsRow(SealedRow, table=True):
+    """What one user has given for one MCP server themselves."""
+
+    __tablename__ = "mcp_oauth_credentials"
+    user_id: str = Field(primary_key=True)
+    server: str = Field(primary_key=True)
+    url: str = Field(primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("credentials", self.user_id, self.server, self.url)
+
+
 class DocumentRow(SealedRow, table=True):
     """What a server listed: sealed, so that nobody without the key can put words before a model."""
 
@@ -159,7 +174,7 @@ class DocumentRow(SealedRow, table=True):
         return ("document", self.digest)
 
 
-SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, PinRow, DocumentRow)
+SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, CredentialsRow, PinRow, DocumentRow)
 
 
 class ListingRow(_Row, table=True):

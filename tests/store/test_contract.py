@@ -494,6 +494,49 @@ async def test_names_are_compared_exactly(store: Store) -> None:
     assert counts == [1] * len(NAMES)
 
 
+# Credentials ------------------------------------------------------------------------------------------------------------------
+
+
+def secrets(**values: str) -> dict[str, SecretStr]:
+    return {name: SecretStr(value) for name, value in values.items()}
+
+
+async def test_credentials_come_back_as_they_went_in(store: Store) -> None:
+    """Those of one name are replaced, others stay; each save is a new version; each key has its own."""
+    assert await store.load_credentials(KEY) is None
+    first = await store.save_credentials(KEY, secrets(A="1", B="2"))
+    second = await store.save_credentials(KEY, secrets(B="3"))
+    assert second.values == secrets(A="1", B="3")
+    assert second.version not in {first.version, 0}
+    assert await store.load_credentials(KEY) == second
+    for other in (replace(KEY, user_id="other"), replace(KEY, server="other"), replace(KEY, url="https://other.example/mcp")):
+        assert await store.load_credentials(other) is None
+        assert (await store.save_credentials(other, secrets(A="theirs"))).values == secrets(A="theirs")
+    assert await store.load_credentials(KEY) == second
+
+
+async def test_credentials_go_when_their_user_disconnects(store: Store) -> None:
+    """With a login or without one; those of others stay."""
+    bob = replace(KEY, user_id="bob")
+    for key in (KEY, bob):
+        await store.save_credentials(key, secrets(A="1"))
+    assert await store.disconnect(KEY) is None
+    assert await store.load_credentials(KEY) is None
+    await store.save_grant(a_grant(bob))
+    assert await store.disconnect(bob) is not None
+    assert await store.load_credentials(bob) is None
+
+
+async def test_credentials_that_come_at_once_are_all_kept(store: Store) -> None:
+    """Whoever is second adds to what the first has saved."""
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(store.save_credentials, KEY, secrets(**{f"K{number}": "v"}))
+    kept = await store.load_credentials(KEY)
+    assert kept is not None
+    assert set(kept.values) == {f"K{number}" for number in range(8)}
+
+
 # Pinned tools -----------------------------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ READS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "load_request": lambda store: store.load_request("auth-1"),
     "load_request_by_state": lambda store: store.load_request_by_state(SecretStr("canary-state-1")),
     "load_client": lambda store: store.load_client(ISSUER, REDIRECT, KEY.url),
+    "load_credentials": lambda store: store.load_credentials(KEY),
     "load_documents": lambda store: store.load_documents({"digest-1"}),
     "rotate": lambda store: store.rotate(),
 }
@@ -71,6 +72,8 @@ async def fill(store: Store) -> None:
     await store.save_client(a_client(), KEY.url)
     await store.save_client(a_client(), BOB.url + "/other")
     await store.save_listing(a_listing(), "canary-document")
+    for key in (KEY, BOB):
+        await store.save_credentials(key, {"API_KEY": SecretStr("canary-credentials")})
 
 
 def rows(database: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -240,6 +243,7 @@ SWAPS = {
     "grants": ("mcp_oauth_grants", "user_id", lambda store: store.list_grants("alice")),
     "request": ("mcp_oauth_requests", "user_id", lambda store: store.load_request("auth-1")),
     "state": ("mcp_oauth_requests", "user_id", lambda store: store.load_request_by_state(SecretStr("canary-state-1"))),
+    "credentials": ("mcp_oauth_credentials", "user_id", lambda store: store.load_credentials(KEY)),
     "client": ("mcp_oauth_clients", "url", lambda store: store.load_client(ISSUER, REDIRECT, KEY.url)),
 }
 
@@ -316,7 +320,7 @@ async def test_rotating_seals_every_row_with_the_first_key(shared_database: str)
     old_store, both, new_store = (a_store(shared_database, encryption_key=key) for key in (ENCRYPTION_KEY, [new, ENCRYPTION_KEY], new))
     await fill(old_store)
     grant, request = await old_store.load_grant(KEY), await old_store.load_request("auth-1")
-    assert [await both.rotate(), await both.rotate()] == [7, 0]
+    assert [await both.rotate(), await both.rotate()] == [9, 0]
     assert (await new_store.load_grant(KEY), await new_store.load_request("auth-1")) == (grant, request)
     assert await new_store.load_client(ISSUER, REDIRECT, KEY.url) == a_client()
     with pytest.raises(StoreKeyError):
