@@ -7,6 +7,7 @@ to the library's own event loop while `interrupt()` stays on the caller's frame 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
+from langchain_core.callbacks import adispatch_custom_event
+from langchain_core.runnables.config import ensure_config
+
 from langchain_mcp_oauth.errors import AuthorizationDenied, CallbackError, ConfigurationError, PersonRequired
 from langchain_mcp_oauth.interrupts import NO_ANSWER, GivenCredentials, Run, current_run, is_interrupt, read_answer, take_answer
 from langchain_mcp_oauth.store.contract import TokenStore
 
 __all__ = ["Asking", "Conversation", "adrive", "drive_sync"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -26,6 +32,9 @@ Conversation: TypeAlias = Generator[Awaitable[Any], Any, T]
 
 LIMIT = 3
 """How often one call asks for one server before it gives up: a person who goes on without having authorized."""
+
+TOLD = frozenset({"type", "version", "server", "issuer", "scopes", "reason", "stage", "tool_name", "tool_call_id", "auth_id", "attempt"})
+"""What LangChain's callbacks are given of a question's payload. Not the URL, which may hold a `state`."""
 
 REMEMBERED = timedelta(days=30)
 """How long a sleeping run's questions are remembered."""
@@ -68,6 +77,7 @@ class Asking:
                 raise AuthorizationDenied(f"{needed.server!r} was to be authorized {asked} times and still is not. Ask again later.")
             asked += 1
             self._describe(needed, asked)
+            yield from _tell_callbacks(needed)
             yield from self._ask(needed, _place(run, asked))
 
     def _ask(self, needed: PersonRequired, place: tuple[str, ...] | None) -> Conversation[None]:
@@ -118,6 +128,18 @@ class Asking:
         needed.attempt, needed.stage = attempt, self.stage
         if self.tool_name is not None:
             needed.tool_name, needed.tool_call_id = self.tool_name, self.tool_call_id
+
+
+def _tell_callbacks(needed: PersonRequired) -> Conversation[None]:
+    """LangChain's callbacks and `astream_events` hear of it as a custom event; without what only the person may see (R39)."""
+    config = ensure_config()
+    if not config.get("callbacks"):
+        return
+    payload = {name: value for name, value in needed.payload().items() if name in TOLD}
+    try:
+        yield adispatch_custom_event("mcp_auth_required", payload, config=config)
+    except Exception as error:  # noqa: BLE001 - who watches a call must not break it
+        logger.warning("LangChain's callbacks could not be told of %s (%s).", needed.code, type(error).__name__)
 
 
 def _place(run: Run | None, number: int) -> tuple[str, ...] | None:

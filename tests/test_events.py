@@ -10,8 +10,10 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_mcp_oauth import (
     AuthorizationCompleted,
@@ -179,6 +181,30 @@ def secrets_of(grant: Grant) -> list[str]:
     return [secret.get_secret_value() for secret in found if secret is not None]
 
 
+@pytest.mark.parametrize("way", ["async", "sync"])
+async def test_langchains_callbacks_hear_that_a_person_is_needed(toolkit: MCPOAuthToolkit, server: ProtectedServer, way: str) -> None:
+    """As the custom event `mcp_auth_required`, without the URL."""
+    heard = Listener()
+    await log_in(toolkit)
+    whoami = next(tool for tool in await toolkit.aget_tools() if tool.name == "demo__whoami")
+    await toolkit.disconnect("demo")
+    calls = {"async": whoami.ainvoke, "sync": partial(asyncio.to_thread, whoami.invoke)}
+    with pytest.raises(AuthRequired):
+        await calls[way]({}, {"callbacks": [heard]})
+    [(name, data)] = heard.events
+    assert name == "mcp_auth_required"
+    assert (data["server"], data["reason"], data["tool_name"]) == ("demo", "login", "demo__whoami")
+    assert "http" not in str({key: value for key, value in data.items() if key != "issuer"})
+
+
+class Listener(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
+        self.events.append((name, data))
+
+
 def test_a_repr_does_not_show_the_url() -> None:
     """It holds the request's state."""
     event = AuthorizationRequested(
@@ -233,6 +259,7 @@ print(json.dumps({"spans": [[s.name, dict(s.attributes), names.get(s.parent.span
 """
 
 
+@pytest.mark.slow
 def test_spans_and_metrics(tmp_path: Path) -> None:
     """With an SDK: one span for each event, below the caller's; metrics by server and method, without people; no secret anywhere.
 

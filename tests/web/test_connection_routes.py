@@ -10,13 +10,15 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.routing import Mount
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
 
 from langchain_mcp_oauth import ConfigurationError, MCPOAuthToolkit
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.pages import LIVE_HEADERS
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 from langchain_mcp_oauth.testing.pages import Page
+from langchain_mcp_oauth.testing.serving import ServerThread, listen, origin
 from langchain_mcp_oauth.web import StartLinkCookie, connection_routes
 from langchain_mcp_oauth.web.forms import is_same_origin
 
@@ -121,7 +123,14 @@ FORGERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 async def test_forged_forms_do_nothing(toolkit: MCPOAuthToolkit, forgery: str) -> None:
     """403 with a page, and the login is still there."""
     changes, headers = FORGERIES[forgery]
-    await log_in(toolkit)
+    await toolkit.save_token_response(
+        "example",
+        {"access_token": "a", "token_type": "Bearer", "refresh_token": "r"},
+        issuer="https://as.example",
+        token_endpoint="https://as.example/token",
+        client_id="client",
+        user_id="ada",
+    )
     async with browser(toolkit) as ada:
         answer = await ada.post(PATH, data={**await form(ada, "disconnect"), **changes}, headers=headers)
     assert answer.status_code == 403
@@ -184,6 +193,27 @@ async def test_a_server_that_cannot_be_reached_is_a_page_with_a_way_back(toolkit
         answer = await ada.post(PATH, data=await form(ada, server="gone"), headers=SAME)
     assert answer.status_code == 503
     assert f'href="{PATH}"' in answer.text
+
+
+async def test_a_server_that_needs_no_login_says_so(tmp_path: Path) -> None:
+    """It answers strangers and names nobody to ask: nothing is begun, and the page says that there is nothing to do."""
+
+    async def answer(request: Request) -> Response:
+        known = request.method == "POST" and request.url.path == "/mcp"
+        return JSONResponse({"jsonrpc": "2.0", "id": 1, "result": {}}) if known else Response(status_code=404)
+
+    listener = listen()
+    thread = ServerThread([(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]), listener)])
+    thread.start()
+    store = f"sqlite:///{tmp_path / 'open.db'}"
+    async with MCPOAuthToolkit(
+        {"open": f"{origin(listener)}/mcp"}, store=store, encryption_key=KEY, redirect_uri=f"{APP}/oauth/callback"
+    ) as toolkit:
+        assert await toolkit.begin_authorization("open", user_id="ada") is None
+        async with browser(toolkit) as ada:
+            answered = await ada.post(PATH, data=await form(ada, server="open"), headers=SAME)
+    thread.stop()
+    assert (answered.status_code, "No login is needed" in answered.text) == (200, True)
 
 
 async def test_the_cookie_is_the_browsers_own(toolkit: MCPOAuthToolkit) -> None:
