@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import langchain_mcp_oauth
+from langchain_mcp_oauth import MCPServer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -91,3 +92,9 @@ def test_nothing_unproved_looks_proved() -> None:
         assert proved != expected, row
         assert bool(TEST.search(row[-1])) == proved, row
         assert expected == bool(re.search(r"\]\(https://[^)]+\)", row[-1])), row
+
+
+def test_every_option_is_explained() -> None:
+    """An option of a server that nobody can look up is not to be had."""
+    named = {name for row in rows_of("providers.md") if len(row) == 2 for name in re.findall(r"`(\w+)", row[0])}
+    assert sorted(MCPServer.model_fields.keys() - {"url"} - named) == []
