@@ -43,11 +43,11 @@ def _sample(output: Path, form: str, program: list[str]) -> None:
 
 
 def _shares(stacks: str) -> Counter[str]:
-    """Samples by the package of the innermost frame, of those inside a call. `asyncio` includes the system calls of its sockets."""
+    """Samples of the running event loop by the package of the innermost frame. `asyncio` includes the system calls of its sockets."""
     shares: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, samples = line.rpartition(" ")
-        if "spinning" not in stack:
+        if "_run_once" not in stack or "_find_and_load" in stack:  # imports are another matter
             continue
         found = PACKAGE.search(stack.rpartition(";")[2])
         shares[found.group(1) if found else "?"] += int(samples)

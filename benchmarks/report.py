@@ -36,7 +36,7 @@ def write(measured: dict[str, Any]) -> None:
     ASSETS.mkdir(parents=True, exist_ok=True)
     DATA.write_text(json.dumps(measured, indent=1) + "\n")
     figures = {name: part["figures"] for name, part in measured.items()}
-    generated = "\n\n".join(section for make in SECTIONS for section in make(figures))
+    generated = "\n\n".join(section for make, needed in SECTIONS.items() if needed <= figures.keys() for section in make(figures))
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n\n{generated}\n\n{_conditions(measured)}\n\n{END}{after}")
@@ -217,7 +217,13 @@ LISTINGS = {
     "another user, hinted": " hinted another user",
 }
 
-SECTIONS = (_targets_section, _calls_section, _users_section, _rest_section)
+SECTIONS: dict[Callable[[dict[str, Any]], Iterable[str]], set[str]] = {
+    _targets_section: set(),
+    _calls_section: {"calls"},
+    _users_section: {"users", "growth in users", "growth in servers"},
+    _rest_section: {"catalogue", "imports"},
+}
+"""With the parts that must have been measured for each."""
 
 
 def _imported() -> dict[str, str]:
@@ -234,8 +240,10 @@ def _plot(figures: dict[str, Any]) -> None:
 
     mpl.use("Agg")
     mpl.rcParams.update({"svg.hashsalt": "performance", "font.size": 9})
-    _plot_calls(figures["calls"])
-    _plot_growth(figures["growth in users"], figures["growth in servers"])
+    if "calls" in figures:
+        _plot_calls(figures["calls"])
+    if {"growth in users", "growth in servers"} <= figures.keys():
+        _plot_growth(figures["growth in users"], figures["growth in servers"])
 
 
 def _plot_calls(calls: dict[str, Any]) -> None:

@@ -6,17 +6,14 @@ import asyncio
 import sys
 import time
 
-from benchmarks.subjects import SUBJECTS, Call
+from benchmarks.subjects import SUBJECTS
 
 
 async def spin(subject: str, url: str, seconds: float) -> None:
     async with SUBJECTS[subject](url, ["bench-0"]) as [user], user() as call:
-        await asyncio.create_task(spinning(call, time.process_time() + seconds))
-
-
-async def spinning(call: Call, until: float) -> None:
-    while time.process_time() < until:
-        await call({"text": "hello"})
+        until = time.process_time() + seconds
+        while time.process_time() < until:
+            await call({"text": "hello"})
 
 
 if __name__ == "__main__":
