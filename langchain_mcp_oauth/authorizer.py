@@ -110,7 +110,7 @@ class Authorizer:
         self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random, events=events or Events())
         self._refresher = Refresher(self._world)
         self._obtainer = Obtainer(self._world)
-        self._authorizing = Authorizing(self._world, redirect_uri=self._required_redirect_uri, lifetime=request_lifetime)
+        self._authorizing = Authorizing(self._world, redirect_uri=redirect_uri, lifetime=request_lifetime)
 
     def key(self, user_id: str, server: str) -> GrantKey:
         """Whose account at which server.
@@ -316,6 +316,7 @@ class Authorizer:
             reason=request.reason.value,
             auth_id=request.auth_id,
             expires_at=request.expires_at,
+            user_code=request.user_code,
             complete=lambda callback_url: self.complete(callback_url, request.key.user_id),
         )
 
@@ -346,14 +347,6 @@ class Authorizer:
         # Whoever looks for the same grant at the same time shares one look, which began after whatever this process has changed.
         grant = await self._looks.run((key, self._cache.drops), lambda: self.store.load_grant(key))
         return self._cache.put(grant) if grant is not None and fits(grant, server) else None
-
-    def _required_redirect_uri(self) -> str:
-        if self._redirect_uri is None:
-            raise ConfigurationError(
-                "A login is needed but there is no redirect_uri for the browser to come back to. "
-                "Give MCPOAuthToolkit a redirect_uri, or on_auth_required=LoopbackBrowser() in a script."
-            )
-        return self._redirect_uri
 
 
 def key_of(servers: Mapping[str, AnyServer], user_id: str, server: str) -> GrantKey:

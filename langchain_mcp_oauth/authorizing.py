@@ -7,7 +7,6 @@ need: the callback may come to another process, after a restart, and does no dis
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,9 +14,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from langchain_mcp_oauth.devices import Devices
 from langchain_mcp_oauth.errors import (
     AuthorizationDenied,
     CallbackError,
+    ConfigurationError,
     RequestExpiredError,
     RequestUsedError,
     TokenEndpointError,
@@ -35,6 +36,7 @@ from langchain_mcp_oauth.models import (
     Reason,
     RequestStatus,
 )
+from langchain_mcp_oauth.oauth import device
 from langchain_mcp_oauth.oauth.authorization import (
     build_authorization_request,
     check_issuer,
@@ -90,12 +92,13 @@ class CompletedAuthorization:
 class Authorizing:
     """Opens and completes authorization requests."""
 
-    def __init__(self, world: World, *, redirect_uri: Callable[[], str], lifetime: timedelta) -> None:
+    def __init__(self, world: World, *, redirect_uri: str | None, lifetime: timedelta) -> None:
         self._world = world
         self._store = world.store
         self._now = world.now
         self._redirect_uri = redirect_uri
         self._lifetime = lifetime
+        self._devices = Devices(world)
         self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...], int], AuthorizationRequest | Grant] = SingleFlight()
         self._tidied: datetime | None = None
         self._unannounced: set[str] = set()
@@ -111,7 +114,32 @@ class Authorizing:
         if server.scopes is not None:  # nothing from the network widens them, so nothing else is looked for among open requests
             need = replace(need, scopes=server.scopes)
         seen = need.grant.version if need.grant else 0
-        return await self._flights.run((need.key, need.reason, need.scopes, seen), lambda: self._request_alone(server, need, seen))
+        return await self._flights.run((need.key, need.reason, need.scopes, seen), lambda: self._request_looking(server, need, seen))
+
+    async def _request_looking(self, server: MCPServer, need: Need, seen: int) -> AuthorizationRequest | Grant:
+        """An open request for a device is looked at first: nobody else tells us that the person has answered."""
+        found = await self._request_alone(server, need, seen)
+        if isinstance(found, Grant) or found.device_code is None:
+            return found
+        grant = await self._look(found)
+        if grant is not None:
+            return grant
+        current = await self._store.load_request(found.auth_id)
+        is_open = current is not None and current.status is RequestStatus.PENDING
+        return found if is_open else await self._request_alone(server, need, seen)
+
+    async def _look(self, request: AuthorizationRequest) -> Grant | None:
+        try:
+            grant = await self._devices.look(request)
+        except AuthorizationDenied as refusal:
+            self._failed(request, refusal.oauth_error or refusal.code, denied=True)
+            await self._answered(request)
+            raise
+        if grant is not None:
+            missing = _completed(request, grant).missing_scopes
+            self._world.events.note(AuthorizationCompleted(**self._story(request), missing_scopes=missing))
+            await self._answered(request)
+        return grant
 
     async def _request_alone(self, server: MCPServer, need: Need, seen: int) -> AuthorizationRequest | Grant:
         async def joinable() -> AuthorizationRequest | Grant | None:
@@ -122,7 +150,7 @@ class Authorizing:
             if request is not None and not is_as_configured(request, server):
                 await self._store.close_request(request.auth_id, RequestStatus.SUPERSEDED)
                 return None
-            return request if request is not None and _serves(request, need, self._redirect_uri()) else None
+            return request if request is not None and _serves(request, need, self._redirect_uri or "") else None
 
         return await under_lease(
             self._store,
@@ -142,20 +170,24 @@ class Authorizing:
         discovery = await self._world.ask(need.key, discover(server, need.challenge))
         moved = need.grant is not None and need.grant.issuer != discovery.issuer
         scopes = choose_scopes(server, discovery, need.scopes)
-        request = build_authorization_request(
-            key=need.key,
-            reason=Reason.ISSUER_CHANGED if moved else need.reason,
-            server=server,
-            discovery=discovery,
-            client=await self._client(server, need.key, discovery, scopes),
-            scopes=scopes,
-            redirect_uri=self._redirect_uri(),
-            now=self._now(),
-            lifetime=self._lifetime,
-            random=self._world.random,
-            dpop_key=key_for(server, discovery, need.challenge, need.grant),
-        )
+        if self._redirect_uri is None and discovery.device_authorization_endpoint is None:
+            raise _no_way_back()
+        client = await self._client(server, need.key, discovery, scopes)
+        asked: dict[str, Any] = {
+            "key": need.key,
+            "reason": Reason.ISSUER_CHANGED if moved else need.reason,
+            "server": server,
+            "discovery": discovery,
+            "scopes": scopes,
+            "now": self._now(),
+            "random": self._world.random,
+            "dpop_key": key_for(server, discovery, need.challenge, need.grant),
+        }
         await self._tidy()
+        if self._redirect_uri is None:
+            request = await self._begin_device(client, asked)
+        else:
+            request = build_authorization_request(client=client, redirect_uri=self._redirect_uri, lifetime=self._lifetime, **asked)
         opened = await self._store.open_request(request, now=self._now())
         if opened.auth_id == request.auth_id:
             self._unannounced.add(opened.auth_id)
@@ -167,6 +199,12 @@ class Authorizing:
         self._unannounced.discard(request.auth_id)
         return news
 
+    async def _begin_device(self, client: ClientRegistration, asked: dict[str, Any]) -> AuthorizationRequest:
+        key: GrantKey = asked["key"]
+        request = await self._world.ask(key, device.begin(client=self._world.with_secret(key, client), **asked))
+        await self._devices.began(request)
+        return replace(request, client=client)
+
     async def _tidy(self) -> None:
         now = self._now()
         if self._tidied is None or now - self._tidied >= TIDY_EVERY:
@@ -174,7 +212,7 @@ class Authorizing:
             await self._store.purge(now=now)
 
     async def _client(self, server: MCPServer, key: GrantKey, discovery: Discovery, scopes: tuple[str, ...]) -> ClientRegistration:
-        redirect_uri = self._redirect_uri()
+        redirect_uri = self._redirect_uri or ""
         known = await self._store.load_client(discovery.issuer, redirect_uri, key.url)
         client = choose_client(discovery, server, redirect_uri, scopes, known, self._now())
         if client is None:
@@ -289,6 +327,13 @@ def about(request: AuthorizationRequest) -> dict[str, Any]:
         "scopes": request.scopes,
         "reason": request.reason.value,
     }
+
+
+def _no_way_back() -> ConfigurationError:
+    return ConfigurationError(
+        "A login is needed but there is no redirect_uri for the browser to come back to, and the authorization server has no device "
+        "authorization (RFC 8628). Give MCPOAuthToolkit a redirect_uri, or on_auth_required=LoopbackBrowser() in a script."
+    )
 
 
 def step_up_counter(key: GrantKey, scopes: tuple[str, ...]) -> tuple[str, ...]:

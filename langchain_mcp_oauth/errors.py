@@ -160,6 +160,7 @@ class AuthRequired(PersonRequired):
         auth_id: Public handle of the open request; not the OAuth `state`.
         expires_at: Aware UTC; a later answer is refused and a new URL is needed.
         attempt, stage, tool_name, tool_call_id: As for `PersonRequired`.
+        user_code: What the person enters at `authorization_url`, where no browser can come back (RFC 8628); show both. None: nothing.
         requests: One event for each server, where several are asked for at once (`MCPOAuthMiddleware`); this one is the first of them.
     """
 
@@ -182,6 +183,7 @@ class AuthRequired(PersonRequired):
         tool_call_id: str | None = None,
         complete: Callable[[str], Awaitable[object]] | None = None,
         requests: tuple[AuthRequired, ...] = (),
+        user_code: str | None = None,
     ) -> None:
         super().__init__(
             f"{server!r} needs a person to authorize at {issuer} ({_REASONS.get(reason, reason)}). "
@@ -200,6 +202,7 @@ class AuthRequired(PersonRequired):
         self.auth_id = auth_id
         self.expires_at = expires_at
         self.requests = requests
+        self.user_code = user_code
         self._complete = complete
 
     @classmethod
@@ -237,12 +240,14 @@ class AuthRequired(PersonRequired):
             "expires_at": int(self.expires_at.timestamp()),
             **self._place(),
         }
+        if self.user_code is not None:
+            payload["user_code"] = self.user_code
         if self.requests:
             payload["requests"] = [{**one.payload(), "stage": self.stage, "attempt": self.attempt} for one in self.requests]
         return payload
 
     def _fields(self) -> dict[str, Any]:
-        names = ("authorization_url", "server", "resource", "issuer", "scopes", "reason", "auth_id", "expires_at")
+        names = ("authorization_url", "server", "resource", "issuer", "scopes", "reason", "auth_id", "expires_at", "user_code")
         return {**{name: getattr(self, name) for name in names}, **self._place()}
 
     def __reduce__(self) -> tuple[Any, ...]:

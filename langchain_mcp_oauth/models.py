@@ -166,6 +166,12 @@ class AuthorizationRequest:
     client: ClientRegistration
     dpop_key: SecretStr | None = None
     """See `Grant.dpop_key`."""
+    device_code: SecretStr | None = None
+    """With one, nobody comes back: the token endpoint is asked (RFC 8628). The `state` and verifier are then of no use."""
+    user_code: str | None = None
+    """What the person enters at the authorization URL, unless that holds it."""
+    interval: int = 5
+    """Seconds between two looks at the token endpoint."""
     created_at: datetime
     expires_at: datetime
     redeeming_until: datetime | None = None

@@ -48,7 +48,8 @@ class MCPOAuthToolkit(BaseToolkit):
         servers: A name for each MCP server, with its URL, a dict of options, an `MCPServer` or a `StdioServer`.
         store: A `TokenStore`, or a SQLAlchemy database URL. Default: a SQLite file in the user's data directory, for one machine.
         redirect_uri: Where browsers come back to: https, or http on loopback. Default: that of `on_auth_required`, if it has one
-            (`LoopbackBrowser` does). Needed only once a login is.
+            (`LoopbackBrowser` does). Needed only once a login is; without one, an authorization server that can is asked for a code that
+            the person enters elsewhere (RFC 8628, `AuthRequired.user_code`).
         user_id: Whose accounts, when they are always the same person's. Default: what each run says, see `user_of_run`; a call for which
             nobody says is refused, never given a shared identity. Not needed where every server has a grant of the application's own,
             such as `ClientCredentials`.

@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "models", "events"},
     {"oauth", "configured", "programs", "servers", "grants"},
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
-    {"world", "refreshing", "obtaining", "authorizing", "status", "doctor", "authorizer"},
+    {"world", "refreshing", "obtaining", "devices", "authorizing", "status", "doctor", "authorizer"},
     {"connections", "loops", "catalogue", "credentials", "pinning", "service"},
     {"interrupts", "asking", "names", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},

@@ -117,9 +117,11 @@ def build_authorization_request(
 
 def is_as_configured(request: AuthorizationRequest, server: MCPServer) -> bool:
     """Whether an open request was made with these options; after they were changed, its URL is of no use to anybody."""
+    same_scopes = server.scopes is None or union(server.scopes) == request.scopes
+    if request.device_code is not None:  # its URL is the server's own
+        return same_scopes
     sent = dict(parse_qsl(urlsplit(request.authorization_url.get_secret_value()).query, keep_blank_values=True))
     wanted = {"resource": request.resource if server.send_resource else None, **server.authorization_parameters}
-    same_scopes = server.scopes is None or union(server.scopes) == request.scopes
     return same_scopes and all(sent.get(name) == value for name, value in wanted.items())
 
 

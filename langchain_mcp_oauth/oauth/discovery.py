@@ -57,6 +57,8 @@ class Discovery:
     token_endpoint: str
     registration_endpoint: str | None = None
     revocation_endpoint: str | None = None
+    device_authorization_endpoint: str | None = None
+    """RFC 8628 §4."""
     resource_scopes: tuple[str, ...] = ()
     """`scopes_supported` of the resource, not of the authorization server."""
     offline_access: bool = False
@@ -197,7 +199,13 @@ def _first_document(urls: Iterable[str]) -> Flow[tuple[str, Document] | None]:
 
 
 _RESOURCE_FIELDS = ("resource", "authorization_servers", "scopes_supported")
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint")
+_ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "registration_endpoint",
+    "revocation_endpoint",
+    "device_authorization_endpoint",
+)
 _SERVER_FIELDS = (
     *_ENDPOINTS,
     "issuer",

@@ -28,6 +28,8 @@ CLIENT_NAME = "langchain-mcp-oauth"
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 """Best first: RFC 6749 §2.3.1 obliges servers to the first and merely allows the second."""
 
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+
 KEY_METHOD = "private_key_jwt"
 """For clients registered beforehand: their key is the application's."""
 
@@ -70,7 +72,7 @@ def register(
 
     Args:
         discovery: Who guards the server.
-        redirect_uri: The only one registered; the answer cannot replace it.
+        redirect_uri: The only one registered; the answer cannot replace it. Empty: a client of the device grant (RFC 8628).
         scopes: All that the client is going to ask for: some authorization servers, the MCP SDK's and oidc-provider among them, refuse
             what was not registered.
         now: Aware UTC.
@@ -147,7 +149,7 @@ def _client_metadata(discovery: Discovery, redirect_uri: str, scopes: tuple[str,
     if method is None:
         raise RegistrationError(f"{discovery.issuer} accepts none of the ways this library authenticates clients: {', '.join(METHODS)}.")
     renewable = discovery.grant_types is None or "refresh_token" in discovery.grant_types
-    metadata = {
+    metadata: dict[str, Any] = {
         "client_name": client_name,
         "redirect_uris": [redirect_uri],
         "application_type": "native" if is_loopback_host(urlsplit(redirect_uri).hostname) else "web",  # SEP-837
@@ -155,6 +157,8 @@ def _client_metadata(discovery: Discovery, redirect_uri: str, scopes: tuple[str,
         "response_types": ["code"],
         "token_endpoint_auth_method": method,
     }
+    if not redirect_uri:  # nobody will come back (RFC 8628)
+        metadata |= {"redirect_uris": [], "response_types": [], "grant_types": [DEVICE_CODE, *metadata["grant_types"][1:]]}
     return metadata | ({"scope": " ".join(scopes)} if scopes else {})
 
 

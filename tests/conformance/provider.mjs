@@ -15,6 +15,7 @@ server.listen(0, '127.0.0.1', () => {
     }],
     cookies: { keys: ['only for these tests'] },
     features: {
+      deviceFlow: { enabled: true },
       introspection: { enabled: true },
       registration: { enabled: true },
       resourceIndicators: {

@@ -57,6 +57,7 @@ def a_request(name: str = "1", **changes: Any) -> AuthorizationRequest:
         state=SecretStr(f"canary-state-{name}"),
         code_verifier=SecretStr("canary-verifier"),
         dpop_key=SecretStr("canary-dpop-key"),
+        device_code=SecretStr("canary-device-code"),
         authorization_url=SecretStr(f"{ISSUER}/authorize?state=canary-state-{name}&code_challenge=x"),
         issuer=ISSUER,
         iss_required=True,
