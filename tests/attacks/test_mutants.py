@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,24 +44,42 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(copy: Path, attacks: set[str]) -> set[str]:
-    """Attack the copy in a process of its own; return the attacks that failed, that is, got through or never ended."""
+@pytest.fixture(scope="module")
+def forks() -> Iterator[subprocess.Popen[str]]:
+    """The process in whose forks the attacks run."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-m", ""]
-    try:
-        done = subprocess.run(
-            [*command, *(f"tests/attacks/{attack}" for attack in sorted(attacks))],
-            cwd=copy,
-            env={**environment, "LANGCHAIN_MCP_OAUTH_MUTANT": str(copy)},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-    except subprocess.TimeoutExpired:
+    with subprocess.Popen(
+        [sys.executable, "-P", Path(__file__).parent / "forks.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd="/",
+        text=True,
+    ) as process:
+        yield process
+        process.communicate()
+
+
+def run(forks: subprocess.Popen[str], copy: Path, attacks: set[str], seconds: int = 120) -> set[str]:
+    """Attack the copy; return the attacks that got through or never ended, that is, the tests that failed."""
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    chosen = [f"tests/attacks/{attack}" for attack in sorted(attacks)]
+    order = {
+        "directory": str(copy),
+        "arguments": ["-q", "-rfE", "--tb=line", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *chosen],
+        "environment": {"LANGCHAIN_MCP_OAUTH_MUTANT": str(copy)},
+        "output": str(copy / "output"),
+        "seconds": seconds,
+    }
+    forks.stdin.write(json.dumps(order) + "\n")
+    forks.stdin.flush()
+    code = int(forks.stdout.readline())
+    output = (copy / "output").read_text()
+    if code == -signal.SIGALRM:
         return attacks
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert (done.returncode == 1) == ("failed" in done.stdout), done.stdout
-    return {name for name in attacks if re.search(rf"^FAILED tests/attacks/{re.escape(name)}\b", done.stdout, re.MULTILINE)}
+    assert code in (0, 1), output
+    return {name for name in attacks if re.search(rf"^FAILED tests/attacks/{re.escape(name)}\b", output, re.MULTILINE)}
 
 
 def test_every_mutant_can_be_made() -> None:
@@ -70,15 +91,16 @@ def test_every_mutant_can_be_made() -> None:
 
 
 @pytest.mark.slow
-def test_without_a_mutant_no_attack_gets_through(copy: Path) -> None:
+def test_without_a_mutant_no_attack_gets_through(forks: subprocess.Popen[str], copy: Path) -> None:
     """The control: the same copy as it is withstands all that the mutants do not."""
-    assert run(copy, {attack for mutant in MUTANTS for attack in mutant.attacks}) == set()
+    assert run(forks, copy, {attack for mutant in MUTANTS for attack in mutant.attacks}, seconds=600) == set()
+    assert "failed" not in (copy / "output").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
-def test_a_mutant_is_caught(copy: Path, mutant: Mutant) -> None:
+def test_a_mutant_is_caught(forks: subprocess.Popen[str], copy: Path, mutant: Mutant) -> None:
     """Each of its attacks gets through."""
     changed = copy / PACKAGE.name / mutant.file
     changed.write_text(changed.read_text().replace(mutant.old, mutant.new))
-    assert run(copy, set(mutant.attacks)) == set(mutant.attacks)
+    assert run(forks, copy, set(mutant.attacks)) == set(mutant.attacks)
