@@ -73,7 +73,7 @@ MUTANTS = [
     Mutant(
         7,
         "connections/endpoint.py",
-        " or _origin(following.url) != _origin(self._url)",
+        " or not same_origin(following.url, self._url)",
         "",
         (NETWORK + "test_r07_the_token_goes_home_only",),
     ),
@@ -126,8 +126,8 @@ MUTANTS = [
     Mutant(
         12,
         "oauth/challenge.py",
-        'if scheme == "bearer"]',
-        "]",
+        '[one for one in found if one[0] == "bearer"]',
+        "found",
         (NETWORK + "test_r12_a_challenge_is_read_and_not_searched",),
     ),
     Mutant(
