@@ -33,6 +33,9 @@ MAX_PARAMETERS = 20
 SECRET_BYTES = 32
 """256 bits for `state` and verifier: 43 characters, as RFC 7636 §4.1 recommends."""
 
+LAST_OF_OURS = ("code_challenge_method", "S256")
+"""The parameter after which come those that depend on options."""
+
 OFFLINE_ACCESS = "offline_access"
 """The scope that asks for a refresh token (OpenID Connect Core §11)."""
 
@@ -88,11 +91,9 @@ def build_authorization_request(
         "scope": " ".join(scopes) or None,
         "state": state,
         "code_challenge": create_s256_code_challenge(verifier),  # type: ignore[no-untyped-call]
-        "code_challenge_method": "S256",
-        "resource": discovery.resource if server.send_resource else None,
         "dpop_jkt": thumbprint(dpop_key) if dpop_key else None,
-        "prompt": "consent" if OFFLINE_ACCESS in scopes else None,
-        **server.authorization_parameters,
+        LAST_OF_OURS[0]: LAST_OF_OURS[1],
+        **_optional_parameters(server, discovery.resource, scopes),
     }
     return AuthorizationRequest(
         auth_id=random(16),
@@ -120,9 +121,16 @@ def is_as_configured(request: AuthorizationRequest, server: MCPServer) -> bool:
     same_scopes = server.scopes is None or union(server.scopes) == request.scopes
     if request.device_code is not None:  # its URL is the server's own
         return same_scopes
-    sent = dict(parse_qsl(urlsplit(request.authorization_url.get_secret_value()).query, keep_blank_values=True))
-    wanted = {"resource": request.resource if server.send_resource else None, **server.authorization_parameters}
-    return same_scopes and all(sent.get(name) == value for name, value in wanted.items())
+    sent = parse_qsl(urlsplit(request.authorization_url.get_secret_value()).query, keep_blank_values=True)
+    options = dict(sent[sent.index(LAST_OF_OURS) + 1 :]) if LAST_OF_OURS in sent else {}
+    wanted = _optional_parameters(server, request.resource, request.scopes)
+    return same_scopes and options == {name: value for name, value in wanted.items() if value is not None}
+
+
+def _optional_parameters(server: MCPServer, resource: str, scopes: tuple[str, ...]) -> dict[str, str | None]:
+    """What depends on the options; they come last in the URL, where `is_as_configured` finds them."""
+    prompt = "consent" if OFFLINE_ACCESS in scopes else None
+    return {"resource": resource if server.send_resource else None, "prompt": prompt, **server.authorization_parameters}
 
 
 def _authorization_url(discovery: Discovery, client_id: str, parameters: dict[str, str | None]) -> str:

@@ -213,6 +213,8 @@ def test_parameters_of_the_operators_own(options: dict[str, Any], expected: dict
         ({"send_resource": False}, {}),
         ({}, {"authorization_parameters": {"audience": "https://api"}}),
         ({}, {"authorization_parameters": {"prompt": None}}),
+        ({"authorization_parameters": {"prompt": None}}, {}),
+        ({"authorization_parameters": {"audience": "https://api"}}, {}),
         ({"authorization_parameters": {"audience": "https://api"}}, {"authorization_parameters": {"audience": "https://b"}}),
         ({}, {"scopes": ["read"]}),
     ],
