@@ -49,7 +49,7 @@ from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.dpop import key_for
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.tokens import exchange
-from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, give_back
+from langchain_mcp_oauth.refreshing import CLIENT_REJECTED, give_back, kept
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.single_flight import SingleFlight
 from langchain_mcp_oauth.world import World
@@ -296,7 +296,7 @@ class Authorizing:
             dpop_key=request.dpop_key,
         )
         save = partial(self._store.grant_request, request.auth_id, grant)  # the code is spent: these must not be lost
-        saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep)
+        saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep) or await kept(self._store, grant)
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
             await give_back(self._world, grant)
             raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")

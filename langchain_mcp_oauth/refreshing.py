@@ -14,12 +14,13 @@ from functools import partial
 from langchain_mcp_oauth.errors import TokenEndpointError
 from langchain_mcp_oauth.events import Refreshed
 from langchain_mcp_oauth.leases import insist, under_lease, while_held
-from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason, TokenSet
+from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason
 from langchain_mcp_oauth.oauth.tokens import refresh, revoke
 from langchain_mcp_oauth.single_flight import SingleFlight
+from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.world import World
 
-__all__ = ["CLIENT_REJECTED", "Refresher", "give_back"]
+__all__ = ["CLIENT_REJECTED", "Refresher", "give_back", "kept"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Refresher:
         fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
         save = partial(self._store.save_grant, fresh, replaces=grant.version)
         saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
-        return saved or await self._overtaken(grant, tokens)
+        return saved or await kept(self._store, fresh) or await self._overtaken(fresh)
 
     def _note(self, grant: Grant, began: datetime, error: str | None = None) -> None:
         seconds = (self._world.now() - began).total_seconds()
@@ -91,10 +92,16 @@ class Refresher:
         current = await self._store.load_grant(grant.key)
         return current if current is not None and current.version != grant.version else Reason.EXPIRED
 
-    async def _overtaken(self, grant: Grant, tokens: TokenSet) -> Grant | Reason:
+    async def _overtaken(self, fresh: Grant) -> Grant | Reason:
         """A newer login, or a disconnect, came while we refreshed: theirs counts, ours is given back (RFC 7009)."""
-        await give_back(self._world, replace(grant, tokens=tokens))
-        return await self._store.load_grant(grant.key) or Reason.EXPIRED
+        await give_back(self._world, fresh)
+        return await self._store.load_grant(fresh.key) or Reason.EXPIRED
+
+
+async def kept(store: TokenStore, grant: Grant) -> Grant | None:
+    """The stored grant, if it has these tokens: the database had saved them when it went away, and could not say so."""
+    stored = await store.load_grant(grant.key)
+    return stored if stored is not None and stored.tokens == grant.tokens else None
 
 
 async def give_back(world: World, grant: Grant) -> bool:

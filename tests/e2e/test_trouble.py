@@ -279,6 +279,26 @@ async def test_tokens_outlive_a_database_that_is_away_for_a_moment(
     assert (server.count(path="/authorize", method="GET"), server.authorization_server.reuses) == (1, 0)
 
 
+async def test_a_database_that_saves_and_cannot_say_so(
+    toolkit: MCPOAuthToolkit, server: ProtectedServer, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes away between its COMMIT and the answer: what is saved is found, and not given back as if somebody else had come first."""
+    for name in ("save_grant", "grant_request"):
+        method, failures = getattr(toolkit.store, name), [StoreUnavailable("gone")]
+
+        async def silent_once(*arguments: Any, method: Any = method, failures: Any = failures, **options: Any) -> Any:
+            saved = await method(*arguments, **options)
+            if failures:
+                raise failures.pop()
+            return saved
+
+        monkeypatch.setattr(toolkit.store, name, silent_once)
+    tools = await log_in(toolkit, alice)
+    server.expire_tokens()
+    assert await text_of(tools["whoami"]) == "alice"
+    assert server.count(path="/revoke") == 0
+
+
 # Clocks ---------------------------------------------------------------------------------------------------------------------------
 
 
