@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from .databases import postgres_schema
+
 COOKBOOK = Path(__file__).parent.parent / "cookbook"
 
 SHOWN = {
@@ -17,6 +19,7 @@ SHOWN = {
     "04_web_app": ["200 True", "403 False", "ToolCall(tool='whoami', user='ada')"],
     "05_step_up": ["login ('tools',)", "step_up ('tools', 'numbers')", "{'total': 5}", "missing ('numbers',)", "2 error"],
     "06_cassettes": ["1 passed", "[]", "REDACTED-access_token-1", "was not recorded", "1 failed"],
+    "07_production": ["/oauth/start/…", "200", "alice [ToolCall(tool='whoami', user='alice')]"],
 }
 
 
@@ -25,10 +28,26 @@ def test_every_notebook_is_run() -> None:
     assert {path.stem for path in COOKBOOK.glob("*.ipynb")} == set(SHOWN)
 
 
+ON_POSTGRES = "07_production"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SHOWN))
+@pytest.mark.parametrize("name", sorted(set(SHOWN) - {ON_POSTGRES}))
 def test_the_notebook_runs(name: str) -> None:
     """No cell fails, and the outputs hold what the text promises."""
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_the_notebook_runs_on_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for the one that needs it."""
+    with postgres_schema() as url:
+        monkeypatch.setenv("DATABASE_URL", url.replace("postgresql+psycopg://", "postgresql://"))
+        check(ON_POSTGRES)
+
+
+def check(name: str) -> None:
     notebook = nbformat.read(COOKBOOK / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = "".join(
