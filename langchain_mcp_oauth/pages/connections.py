@@ -22,11 +22,20 @@ __all__ = ["Card", "connections_page", "start_page"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is shown of one server: where its login stands, its URL, and whether it answers."""
+    """What is shown of one server: where its login stands, its URL, whether it answers, and whether it has logins of people at all."""
 
     status: ServerStatus
     url: str
     reachable: bool = True
+    has_logins: bool = True
+    """False: the application gets its tokens without a person (`MCPServer.grant`)."""
+
+    @property
+    def look(self) -> _Look:
+        """How the server looks now."""
+        if not self.reachable:
+            return _UNREACHABLE
+        return _LOOKS[self.status.state] if self.has_logins else _BY_ITSELF
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ _LOOKS = {
 }
 
 _UNREACHABLE = _Look("bad", "Not answering", "The server could not be reached just now. Nothing is lost; try again later.", "Reconnect")
+
+_BY_ITSELF = _Look("idle", "No login needed", "The application gets access to it by itself; there is nothing for you to do.", "")
 
 
 def connections_page(cards: Iterable[Card], *, user: str, action: str, token: str, words: Mapping[str, str]) -> bytes:
@@ -102,7 +113,7 @@ def start_page(request: AuthorizationRequest, *, words: Mapping[str, str], back:
 
 def _server(number: int, card: Card, action: str, token: str, words: Mapping[str, str]) -> str:
     status = card.status
-    look = _LOOKS[status.state] if card.reachable else _UNREACHABLE
+    look = card.look
     name, waiting = escape(status.server), status.waiting
     note = f"<p>A login is open until {_hour(waiting.expires_at)}; finish it here or in the other tab.</p>" if waiting else ""
     return f"""<li class="server" id="server-{number}" data-state="{escape(look.label)}"{" data-waiting" if waiting else ""}>
@@ -111,10 +122,7 @@ def _server(number: int, card: Card, action: str, token: str, words: Mapping[str
 <dl class="facts">
 {_facts(card, words)}
 </dl>
-<div class="actions">
-{_login(number, card, look, action, token)}{_logout(number, status, action, token)}
-</div>
-</li>"""
+{_actions(number, card, look, action, token) if card.has_logins else ""}</li>"""
 
 
 def _facts(card: Card, words: Mapping[str, str]) -> str:
@@ -134,6 +142,13 @@ def _facts(card: Card, words: Mapping[str, str]) -> str:
         if not status.refreshable:
             facts["Access until"] = _date(status.expires_at)
     return "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
+
+
+def _actions(number: int, card: Card, look: _Look, action: str, token: str) -> str:
+    return f"""<div class="actions">
+{_login(number, card, look, action, token)}{_logout(number, card.status, action, token)}
+</div>
+"""
 
 
 def _login(number: int, card: Card, look: _Look, action: str, token: str) -> str:

@@ -28,6 +28,7 @@ from langchain_mcp_oauth.pages import (
     error_page,
     render,
 )
+from langchain_mcp_oauth.servers import AnyServer, MCPServer
 from langchain_mcp_oauth.web.callback import GetUser, StartLinkCookie, addresses, callback_routes, path_below, who
 from langchain_mcp_oauth.web.forms import Seal, is_same_origin, read_form
 
@@ -84,6 +85,11 @@ def connection_routes(
     ]
 
 
+def _has_logins(server: AnyServer) -> bool:
+    """Whether people log in to it; not where the application gets its tokens by itself, or starts a program of its own."""
+    return isinstance(server, MCPServer) and server.grant is None
+
+
 class _Desk:
     """An ASGI application for the one page and its forms."""
 
@@ -127,7 +133,7 @@ class _Desk:
         reachable = await self._toolkit.reachable()
         servers = self._toolkit.servers
         page = connections_page(
-            [Card(status, servers[name].url, reachable[name]) for name, status in statuses.items()],
+            [Card(status, servers[name].url, reachable[name], _has_logins(servers[name])) for name, status in statuses.items()],
             user=self._name_of(request, user),
             action=self.path,
             token=self._seal.token(key, user),

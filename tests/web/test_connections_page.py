@@ -89,6 +89,13 @@ def test_a_server_that_is_away_is_said_to_be() -> None:
     assert "Yes, disconnect linear" in page.text
 
 
+def test_a_server_without_logins_of_people_offers_none() -> None:
+    """The application gets its tokens by itself: there is nothing to press."""
+    page = Elements(a_page(Card(status_of("reports", None, None, NOW), URL, has_logins=False)))
+    assert "No login needed" in page.text
+    assert not page.all("form")
+
+
 def test_disconnecting_is_offered_only_where_there_is_a_login() -> None:
     """And the question is asked before."""
     assert "disconnect" not in Elements(a_page(a_card(None))).text.lower()
