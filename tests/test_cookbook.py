@@ -20,6 +20,7 @@ SHOWN = {
     "05_step_up": ["login ('tools',)", "step_up ('tools', 'numbers')", "{'total': 5}", "missing ('numbers',)", "2 error"],
     "06_cassettes": ["1 passed", "[]", "REDACTED-access_token-1", "was not recorded", "1 failed"],
     "07_production": ["/oauth/start/…", "200", "alice [ToolCall(tool='whoami', user='alice')]"],
+    "08_migration": ["'refresh_token'", "'text': 'ada'", "refreshed: 1"],
 }
 
 
