@@ -69,6 +69,8 @@ class Discovery:
     """RFC 8414 §2 gives the default."""
     grant_types: tuple[str, ...] | None = None
     """None: it does not say."""
+    dpop_required: bool = False
+    """`dpop_bound_access_tokens_required` of the resource (RFC 9728 §2)."""
     dpop_algorithms: tuple[str, ...] | None = None
     """`dpop_signing_alg_values_supported` (RFC 9449 §5.1). None: it does not say."""
     metadata_document_supported: bool = False
@@ -91,17 +93,17 @@ def discover(server: MCPServer, challenge: BearerChallenge | None) -> Flow[Disco
     """
     if server.authorization_server is not None:
         return _discovery(dict(server.authorization_server), server.url, (), server)
-    resource, scopes, issuer = yield from _protected_resource(server, challenge)
+    resource, scopes, issuer, bound = yield from _protected_resource(server, challenge)
     metadata = yield from (_issuer_metadata(issuer) if issuer else _own_origin_metadata(server))
-    return _discovery(metadata, resource, scopes, server)
+    return _discovery(metadata, resource, scopes, server, dpop_required=bound)
 
 
-def _protected_resource(server: MCPServer, challenge: BearerChallenge | None) -> Flow[tuple[str, tuple[str, ...], str | None]]:
-    """The resource, its scopes, and the issuer to ask; None for the server's own origin."""
+def _protected_resource(server: MCPServer, challenge: BearerChallenge | None) -> Flow[tuple[str, tuple[str, ...], str | None, bool]]:
+    """The resource, its scopes, the issuer to ask (None for the server's own origin), and whether it takes no bearer tokens."""
     hint = _usable_hint(server, challenge)
     found = yield from _first_document(build_protected_resource_metadata_discovery_urls(hint, server.url))
     if found is None:
-        return server.url, (), server.issuer
+        return server.url, (), server.issuer, False
     url, document = found
     where = f"the protected resource metadata at {redacted(url)}"
     metadata = _parse(ProtectedResourceMetadata, document, _RESOURCE_FIELDS, where)
@@ -109,7 +111,8 @@ def _protected_resource(server: MCPServer, challenge: BearerChallenge | None) ->
     if not covers(resource, server.url):
         raise DiscoveryError(f"The resource in {where} is not the server at {redacted(server.url)} or a parent of it (RFC 9728 §3.3).")
     issuer = _choose_issuer(document["authorization_servers"], server, where)
-    return resource, parse_scopes(" ".join(metadata.scopes_supported or ())), issuer
+    bound = document.get("dpop_bound_access_tokens_required") is True
+    return resource, parse_scopes(" ".join(metadata.scopes_supported or ())), issuer, bound
 
 
 def _usable_hint(server: MCPServer, challenge: BearerChallenge | None) -> str | None:
@@ -227,7 +230,7 @@ def _parse(model: type[Model], document: Document, fields: tuple[str, ...], wher
         raise DiscoveryError(f"Not usable: {where}, because of {broken}. Only its operator can mend that.") from None
 
 
-def _discovery(document: Document, resource: str, scopes: tuple[str, ...], server: MCPServer) -> Discovery:
+def _discovery(document: Document, resource: str, scopes: tuple[str, ...], server: MCPServer, *, dpop_required: bool = False) -> Discovery:
     where = f"the metadata of the authorization server {redacted(document['issuer'])}"
     metadata = _parse(OAuthMetadata, document, _SERVER_FIELDS, where)
     _check_pkce(metadata, server, where)
@@ -241,6 +244,7 @@ def _discovery(document: Document, resource: str, scopes: tuple[str, ...], serve
         iss_required=metadata.authorization_response_iss_parameter_supported is True,
         token_endpoint_auth_methods=tuple(metadata.token_endpoint_auth_methods_supported or ("client_secret_basic",)),
         grant_types=None if metadata.grant_types_supported is None else tuple(metadata.grant_types_supported),
+        dpop_required=dpop_required,
         dpop_algorithms=_names(document.get("dpop_signing_alg_values_supported")),
         metadata_document_supported=metadata.client_id_metadata_document_supported is True,
     )

@@ -39,7 +39,8 @@ MAX_NONCE_LENGTH = 1_024
 def key_for(server: MCPServer, discovery: Discovery, challenge: BearerChallenge | None, previous: Grant | None = None) -> SecretStr | None:
     """A new P-256 key, as a JWK, for a login whose tokens are to be bound to one; None for a bearer token.
 
-    Asked for where the MCP server takes nothing else (its challenge is `DPoP`, RFC 9449 §7.1; or the `previous` grant had a key), or
+    Asked for where the MCP server takes nothing else (its challenge is `DPoP`, RFC 9449 §7.1; its metadata say so; or the `previous` grant
+    had a key), or
     `MCPServer.dpop` says so. Not wherever the authorization server merely offers it: many do, and the MCP servers behind them take bearer
     tokens only.
 
@@ -47,7 +48,7 @@ def key_for(server: MCPServer, discovery: Discovery, challenge: BearerChallenge 
         DiscoveryError: it is wanted, and the authorization server lists algorithms without ES256.
     """
     bound_before = challenge is None and previous is not None and previous.dpop_key is not None
-    if not (server.dpop or (challenge is not None and challenge.dpop) or bound_before):
+    if not (server.dpop or discovery.dpop_required or (challenge is not None and challenge.dpop) or bound_before):
         return None
     if discovery.dpop_algorithms is not None and ALGORITHM not in discovery.dpop_algorithms:
         raise DiscoveryError(

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from langchain_mcp_oauth.connections import Unauthorized
 from langchain_mcp_oauth.errors import ConfigurationError, ProtocolError
+from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
 from langchain_mcp_oauth.models import BearerChallenge, GrantKey
 
 from .mcp_servers import Connect, Example, Front, Peer, Seen, Serve, app_of, make_grant
@@ -39,6 +40,25 @@ async def test_the_token_is_on_every_request(peer: Peer, era: str) -> None:
     await peer.connections.close(peer.key())
     assert {seen.headers.get("authorization") for seen in peer.front.seen} == {"Bearer access-token-1"}
     assert peer.front.rpcs()[-1] == ("tools/call" if era == "2026-07-28" else "DELETE")
+
+
+SERVICE = {"issuer": "https://as.example.com", "client_id": "reports", "client_secret": "of-the-service"}
+
+
+@pytest.mark.parametrize("declared", [(), ("io.modelcontextprotocol/oauth-client-credentials",)])
+async def test_the_extension_of_a_grant_is_declared(era: str, serve: Serve, connect: Connect, declared: tuple[str, ...]) -> None:
+    """SEP-1046: by its identifier, in the handshake of 2025-11-25 and in every request of 2026-07-28; and only where it is used."""
+    front = app_of(Example().mcp, era)
+    url = f"{serve(front)}/mcp"
+    connections = await connect(url, server={**SERVICE, "grant": ClientCredentials()} if declared else {})
+    key = GrantKey("ada", "example", url)
+    await connections.get(key).list_tools(make_grant(key, "access-token-1"))
+    sent = [seen.params for seen in front.of("initialize" if era.startswith("2025-11-25") else "tools/list")]
+    assert sent
+    for params in sent:
+        meta = params.get("_meta", {})
+        capabilities = params.get("capabilities") or meta.get("io.modelcontextprotocol/clientCapabilities") or {}
+        assert tuple(capabilities.get("extensions") or {}) == declared
 
 
 async def test_a_call_without_a_grant_is_anonymous(peer: Peer) -> None:

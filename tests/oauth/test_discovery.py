@@ -57,7 +57,7 @@ def test_nothing_is_made_up() -> None:
 
 
 def test_everything_that_the_documents_say() -> None:
-    """RFC 8414 §2, RFC 9207 §3, CIMD, SEP-2207."""
+    """RFC 8414 §2, RFC 9207 §3, RFC 8628 §4, RFC 9449 §5.1, RFC 9728 §2, CIMD, SEP-2207."""
     more = {
         "registration_endpoint": f"{ISSUER}/register",
         "revocation_endpoint": f"{ISSUER}/revoke",
@@ -66,14 +66,20 @@ def test_everything_that_the_documents_say() -> None:
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
+        "device_authorization_endpoint": f"{ISSUER}/device",
+        "dpop_signing_alg_values_supported": ["ES256", 7],
     }
-    site = {AT_PATH: {**RESOURCE, "scopes_supported": ["read", "write"]}, RFC8414: metadata(**more)}
+    resource = {**RESOURCE, "scopes_supported": ["read", "write"], "dpop_bound_access_tokens_required": True}
+    site = {AT_PATH: resource, RFC8414: metadata(**more)}
     assert found(site)[0] == Discovery(
         resource=URL,
         issuer=ISSUER,
         authorization_endpoint=f"{ISSUER}/authorize",
         token_endpoint=f"{ISSUER}/token",
         registration_endpoint=f"{ISSUER}/register",
+        device_authorization_endpoint=f"{ISSUER}/device",
+        dpop_required=True,
+        dpop_algorithms=("ES256",),
         revocation_endpoint=f"{ISSUER}/revoke",
         resource_scopes=("read", "write"),
         offline_access=True,

@@ -73,6 +73,11 @@ def test_when_a_login_is_bound(
     assert keys[0] != keys[1] or not bound
 
 
+def test_a_resource_that_takes_nothing_else() -> None:
+    """RFC 9728 §2: `dpop_bound_access_tokens_required`."""
+    assert key_for(SERVER, replace(DISCOVERY, dpop_required=True), BearerChallenge(401)) is not None
+
+
 @pytest.mark.parametrize("algorithms", [(), ("RS256",)])
 def test_an_authorization_server_that_cannot(algorithms: tuple[str, ...]) -> None:
     """Said before a person is asked; nobody falls back to a bearer token."""
