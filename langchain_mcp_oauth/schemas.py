@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 from langchain_mcp_oauth.errors import ProtocolError
+from langchain_mcp_oauth.profiles import Schema, common
 
 __all__ = ["clean_description", "clean_schema"]
 
@@ -28,8 +30,8 @@ def clean_description(text: str | None) -> str:
     return _visible(text or "")[:LONGEST_TEXT]
 
 
-def clean_schema(schema: dict[str, Any], tool: str) -> dict[str, Any]:
-    """The schema as the server gave it, with what every provider needs: `type: object`, `properties`, open objects said to be open.
+def clean_schema(schema: dict[str, Any], tool: str, profile: Callable[[Schema], Schema] = common) -> dict[str, Any]:
+    """The server's schema, as `profile` makes it fit for providers, with open objects said to be open where that can be said.
 
     Raises:
         ProtocolError: it is larger than `LARGEST_SCHEMA`.
@@ -39,7 +41,7 @@ def clean_schema(schema: dict[str, Any], tool: str) -> dict[str, Any]:
     cleaned: dict[str, Any] = _visible_in(schema)
     properties = cleaned.get("properties")
     properties = properties if isinstance(properties, dict) else {}
-    return {**cleaned, "type": "object", "properties": {name: _say_open(value) for name, value in properties.items()}}
+    return profile({**cleaned, "type": "object", "properties": {name: _say_open(value) for name, value in properties.items()}})
 
 
 def _say_open(schema: Any) -> Any:

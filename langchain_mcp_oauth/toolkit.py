@@ -21,6 +21,7 @@ from langchain_mcp_oauth.interrupts import GivenCredentials, interrupt_run, user
 from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
 from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
+from langchain_mcp_oauth.profiles import Schema, common
 from langchain_mcp_oauth.servers import AnyServer, MCPServer, parse_servers
 from langchain_mcp_oauth.service import Service
 from langchain_mcp_oauth.status import ServerStatus
@@ -63,6 +64,8 @@ class MCPOAuthToolkit(BaseToolkit):
         timeout: Seconds for one MCP operation, whole. OAuth exchanges have 15.
         request_lifetime: How long a person has for one authorization URL.
         on_server_error: When some servers cannot list their tools: `raise` one error that names all, or `skip` them with a log line.
+        schema_profile: Makes a tool's JSON schema fit for the model's provider: one of `langchain_mcp_oauth.profiles`, or your own
+            function. Default: what OpenAI (without `strict`), Anthropic and langchain-core's converters accept alike.
         pin_tools: Refuse a server's listing (`ToolsChanged`) once the name, description or input schema of a tool is not as this user first
             saw it, until `accept_tools` says that it may be; kept in the store. New tools are taken as they come. Default: definitions
             are believed each time. Costs one look into the store for each listing.
@@ -88,6 +91,7 @@ class MCPOAuthToolkit(BaseToolkit):
     _on_auth_required: OnAuthRequired = PrivateAttr()
     _lister: Lister = PrivateAttr()
     _owns_store: bool = PrivateAttr()
+    _schema_profile: Callable[[Schema], Schema] = PrivateAttr()
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class MCPOAuthToolkit(BaseToolkit):
         on_server_error: OnServerError = "raise",
         on_unauthorized: OnUnauthorized = "raise",
         pin_tools: bool = False,
+        schema_profile: Callable[[Schema], Schema] = common,
         start_url: str | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -113,6 +118,7 @@ class MCPOAuthToolkit(BaseToolkit):
         redirect_uri = redirect_uri or getattr(on_auth_required, "redirect_uri", None)
         self._redirect_uri = check_redirect_uri(redirect_uri) if redirect_uri is not None else None
         self._user_id = user_id
+        self._schema_profile = schema_profile
         self._on_auth_required = on_auth_required
         self._owns_store = store is None or isinstance(store, str)
         self._service = Service(
@@ -132,6 +138,11 @@ class MCPOAuthToolkit(BaseToolkit):
     def store(self) -> TokenStore:
         """Where the logins are kept."""
         return self._service.store
+
+    @property
+    def schema_profile(self) -> Callable[[Schema], Schema]:
+        """What makes tools' schemas fit for the model's provider."""
+        return self._schema_profile
 
     @property
     def redirect_uri(self) -> str | None:

@@ -1,9 +1,9 @@
 """One MCP tool as a LangChain tool. It holds neither a token nor a session: both are looked up when it is called, for the calling user."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
@@ -16,15 +16,23 @@ from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.content import MCPToolArtifact, ToolContent, text_block, to_artifact, to_blocks, to_error_blocks
 from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError
 from langchain_mcp_oauth.names import connect_name, tool_name
+from langchain_mcp_oauth.profiles import Schema
 from langchain_mcp_oauth.schemas import clean_description, clean_schema
 
 __all__ = ["Caller", "ConnectTool", "MCPTool", "UserTool", "find_tool", "make_connect_tool", "make_tools"]
+
+Profile: TypeAlias = Callable[[Schema], Schema]
 
 T = TypeVar("T", bound="UserTool")
 
 
 class Caller(Protocol):
     """What a tool needs of its toolkit."""
+
+    @property
+    def schema_profile(self) -> Profile:
+        """What makes schemas fit for the model's provider."""
+        ...
 
     def resolve_user(self, config: RunnableConfig | None) -> str:
         """Whose account this call uses, by the toolkit and the run. Raises `UserRequiredError`."""
@@ -143,8 +151,8 @@ class ConnectTool(UserTool):
         return f"Connected to {self.server!r}. Its tools: {names or 'none'}."
 
 
-_templates: WeakKeyDictionary[ListedTools, dict[str, dict[str, MCPTool]]] = WeakKeyDictionary()
-"""What a listing's tools look like, by server and name; made once for all users who were told the same."""
+_templates: WeakKeyDictionary[ListedTools, dict[tuple[str, Profile], dict[str, MCPTool]]] = WeakKeyDictionary()
+"""What a listing's tools look like, by server, profile and name; made once for all users who were told the same."""
 
 
 def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool]:
@@ -153,21 +161,21 @@ def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool
     Raises:
         ProtocolError: a schema is too large to pass on.
     """
-    return [_lend(template, caller) for template in _templates_of(server, listed).values()]
+    return [_lend(template, caller) for template in _templates_of(caller.schema_profile, server, listed).values()]
 
 
 def find_tool(caller: Caller, server: str, listed: ListedTools, name: str) -> MCPTool | None:
     """The one of this LangChain name. Raises as `make_tools`."""
-    template = _templates_of(server, listed).get(name)
+    template = _templates_of(caller.schema_profile, server, listed).get(name)
     return _lend(template, caller) if template is not None else None
 
 
-def _templates_of(server: str, listed: ListedTools) -> dict[str, MCPTool]:
-    by_server = _templates.setdefault(listed, {})
-    if server not in by_server:
-        made = (_template(server, tool, listed.server_info) for tool in listed.tools)
-        by_server[server] = {template.name: template for template in made}
-    return by_server[server]
+def _templates_of(profile: Profile, server: str, listed: ListedTools) -> dict[str, MCPTool]:
+    known = _templates.setdefault(listed, {})
+    if (server, profile) not in known:
+        made = (_template(profile, server, tool, listed.server_info) for tool in listed.tools)
+        known[server, profile] = {template.name: template for template in made}
+    return known[server, profile]
 
 
 def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
@@ -182,11 +190,11 @@ def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
     return _lend(made, caller)
 
 
-def _template(server: str, tool: Tool, server_info: Implementation | None) -> MCPTool:
+def _template(profile: Profile, server: str, tool: Tool, server_info: Implementation | None) -> MCPTool:
     return MCPTool(
         name=tool_name(server, tool.name),
         description=clean_description(tool.description),
-        args_schema=clean_schema(tool.input_schema, tool.name),
+        args_schema=clean_schema(tool.input_schema, tool.name, profile),
         metadata={"mcp": _metadata(tool, server_info)},
         tags=["mcp", server],
         server=server,

@@ -45,12 +45,12 @@ def test_descriptions_show_what_they_say(given: str | None, shown: str) -> None:
         ),
         (
             {"type": "object", "properties": {"r": {"$ref": "https://evil.example/x"}}},
-            {"type": "object", "properties": {"r": {"$ref": "https://evil.example/x"}}},
+            {"type": "object", "properties": {"r": {}}},
         ),
     ],
 )
 def test_schemas_stay_as_given_but_for_what_providers_need(given: dict[str, Any], cleaned: dict[str, Any]) -> None:
-    """`type` and `properties` are there, open objects say so, describing texts are visible; references are not followed."""
+    """`type` and `properties` are there, open objects say so, describing texts are visible; no reference leads elsewhere."""
     assert clean_schema(given, "t") == cleaned
 
 
