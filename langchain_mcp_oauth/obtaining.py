@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import anyio
 
-from langchain_mcp_oauth.errors import ConnectionFailed
+from langchain_mcp_oauth.errors import AuthorizationError, ConnectionFailed
+from langchain_mcp_oauth.events import Refreshed
 from langchain_mcp_oauth.grants.contract import SilentGrant, Wanted
 from langchain_mcp_oauth.leases import LEASE, under_lease
 from langchain_mcp_oauth.models import Grant, GrantKey
@@ -67,13 +68,18 @@ class Obtainer:
             return self._world.ask(wanted.key, flow)
 
         async def work() -> Grant:
+            began = self._world.now()
             try:
                 with anyio.fail_after(TIME.total_seconds()):
                     new = await grant.obtain(wanted, drive)
+            except AuthorizationError as refusal:
+                self._note(wanted, began, refusal.oauth_error or refusal.code)
+                raise
             except TimeoutError:
                 raise ConnectionFailed(f"A token for {wanted.key.server!r} did not come within {TIME.total_seconds():g} s.") from None
             saved = await self._world.store.save_grant(replace(new, accepted=True))
             assert saved is not None, "unconditional"
+            self._note(wanted, began)
             return saved
 
         return await under_lease(
@@ -84,6 +90,11 @@ class Obtainer:
             now=self._world.now,
             sleep=self._world.sleep,
         )
+
+    def _note(self, wanted: Wanted, began: datetime, error: str | None = None) -> None:
+        issuer, seconds = wanted.server.issuer or "", (self._world.now() - began).total_seconds()
+        server = wanted.key.server
+        self._world.events.note(Refreshed(server=server, user_id=wanted.user_id, issuer=issuer, seconds=seconds, error=error))
 
     def _serves(self, current: Grant, wanted: Wanted) -> bool:
         is_new = wanted.previous is None or current.version != wanted.previous.version

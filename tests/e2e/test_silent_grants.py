@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -92,6 +93,21 @@ async def test_the_application_itself(server: ProtectedServer, service: dict[str
     assert server.count(path="/register") == server.count(path="/authorize") == 0
     status = (await first.status())["demo"]
     assert (status.connected, status.refreshable, status.issuer) == (True, False, server.issuer)
+
+
+async def test_what_happens_is_told(server: ProtectedServer, service: dict[str, Any], database: str) -> None:
+    """As a refresh is: that nobody was asked, and whether the authorization server refused."""
+    told: list[Any] = []
+    for secret in (SECRET, "another"):
+        demo = MCPServer(server.url, **{**service, "client_secret": secret})
+        hosts = server.allowed_private_hosts
+        async with MCPOAuthToolkit(
+            {"demo": demo}, store="sqlite://", encryption_key=KEY, allowed_private_hosts=hosts, on_event=told.append
+        ) as toolkit:
+            with suppress(ServersFailed):
+                await toolkit.aget_tools()
+    happened = [(event.server, event.issuer, event.error) for event in told if event.name == "token.refreshed"]
+    assert happened == [("demo", server.issuer, None), ("demo", server.issuer, "invalid_client")]
 
 
 async def test_all_users_are_one_service(server: ProtectedServer, service: dict[str, Any], make_toolkit: Any) -> None:
