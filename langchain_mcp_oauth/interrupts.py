@@ -7,28 +7,28 @@ else it would be taken for the answer to the task's next question. `asking.conve
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from langchain_core.runnables import RunnableConfig
 
+from langchain_mcp_oauth.answers import GivenCredentials, read_answer
 from langchain_mcp_oauth.errors import (
-    AuthorizationDenied,
     AuthRequired,
     ConfigurationError,
     CredentialsRequired,
     PersonRequired,
     UserRequiredError,
 )
+from langchain_mcp_oauth.payloads import InterruptFormat, native_payload, shape
 
 if TYPE_CHECKING:
     from langgraph.types import Command
 
 __all__ = [
-    "GivenCredentials",
     "Run",
+    "ask_run",
     "auth_interrupts",
     "current_run",
     "interrupt_run",
@@ -36,12 +36,10 @@ __all__ = [
     "is_interrupt",
     "raise_auth_required",
     "resume_command",
+    "stream_writer",
     "take_answer",
     "user_of_run",
 ]
-
-OURS = frozenset({"mcp_auth_required", "mcp_credentials_required"})
-"""The `type` of our payloads."""
 
 NO_ANSWER = object()
 
@@ -56,14 +54,6 @@ class Run:
     """Whether this run was resumed with answers; false spares a look into the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenCredentials:
-    """An answer that brings values of the person's own. `server` is the toolkit's name for whom they are, where the answer says so."""
-
-    values: Mapping[str, str] = field(repr=False)
-    server: str | None = None
-
-
 def current_run() -> Run | None:
     """The task of the running graph, or None outside of one (also inside a tool that a plain program calls)."""
     runtime = _runtime()
@@ -72,19 +62,28 @@ def current_run() -> Run | None:
     return Run(runtime.execution_info.thread_id, runtime.execution_info.task_id, _may_have_answers())
 
 
-def interrupt_run(needed: PersonRequired) -> Awaitable[None] | None:
+def interrupt_run(needed: PersonRequired, *, interrupt_format: InterruptFormat = "native") -> Awaitable[None] | None:
     """Stop the graph's run until somebody resumes it; outside a graph, raise `needed`. The default of `on_auth_required`.
 
+    Args:
+        needed: What a person has to do.
+        interrupt_format: See `MCPOAuthToolkit`.
+
     Raises:
-        GraphInterrupt: to LangGraph, with `needed.payload()`.
+        GraphInterrupt: to LangGraph, with `needed.payload()` in that format.
         AuthRequired, CredentialsRequired: outside a graph.
         AuthorizationDenied: the run was resumed with a refusal.
     """
     if current_run() is None:
         raise needed
+    return _follow(needed, ask_run(shape(needed, interrupt_format)))
+
+
+def ask_run(payload: Any) -> Any:
+    """Stop the graph's run with this interrupt; the answer, if the run was resumed with one."""
     from langgraph.types import interrupt
 
-    return _follow(needed, interrupt(needed.payload()))
+    return interrupt(payload)
 
 
 def raise_auth_required(needed: PersonRequired) -> None:
@@ -101,6 +100,12 @@ def take_answer() -> object:
         return interrupt(None)
     except GraphInterrupt:
         return NO_ANSWER
+
+
+def stream_writer() -> Callable[[Any], None] | None:
+    """What writes into the running graph's stream (`stream_mode="custom"`); None outside of one."""
+    writer: Callable[[Any], None] | None = getattr(_runtime(), "stream_writer", None)
+    return writer
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -142,27 +147,8 @@ def resume_command(source: object, value: Any = None) -> Command[Any]:
 
 
 def is_auth_interrupt(value: object) -> bool:
-    """Whether an interrupt, or its value, is one of ours."""
-    value = getattr(value, "value", value)
-    return isinstance(value, Mapping) and value.get("type") in OURS
-
-
-def read_answer(answer: object) -> str | GivenCredentials | None:
-    """The callback URL or the credentials that an answer brings, if it brings any; None means: look whether what was needed is there.
-
-    Raises:
-        AuthorizationDenied: the answer is a refusal, in the words of this library, of MCP elicitation or of the human-in-the-loop shapes.
-    """
-    if _declines(answer):
-        raise AuthorizationDenied("The person chose not to authorize. Go on without this tool, or ask them again.")
-    if isinstance(answer, Mapping) and isinstance(answer.get("callback_url"), str):
-        return str(answer["callback_url"])
-    if isinstance(answer, Mapping) and isinstance(answer.get("credentials"), Mapping):
-        server = answer.get("server")
-        return GivenCredentials(answer["credentials"], server if isinstance(server, str) else None)
-    if isinstance(answer, str) and {"state"} < set(parse_qs(urlsplit(answer.strip()).query)):
-        return answer.strip()
-    return None
+    """Whether an interrupt, or its value, is one of ours, in whichever `interrupt_format`."""
+    return native_payload(getattr(value, "value", value)) is not None
 
 
 def user_of_run(config: RunnableConfig | None) -> str | None:
@@ -230,24 +216,14 @@ def _follow(needed: PersonRequired, answer: object) -> Awaitable[None] | None:
     return None
 
 
-DECLINED = frozenset({"cancelled", "canceled", "cancel", "decline", "declined", "reject", "rejected", "ignore"})
-
-
-def _declines(answer: object) -> bool:
-    """One refusal among several decisions is a refusal."""
-    if isinstance(answer, Mapping):
-        words = (answer.get("status"), answer.get("action"), answer.get("type"))
-        return any(word in DECLINED for word in words if isinstance(word, str)) or _declines(answer.get("decisions"))
-    return isinstance(answer, list) and any(_declines(item) for item in answer)
-
-
 def _auth_values(source: object) -> Iterable[tuple[str, dict[str, Any]]]:
     seen = set()
     for found in _interrupts(source):
         interrupt_id, value = _field(found, "id"), _field(found, "value")
-        if is_auth_interrupt(value) and interrupt_id not in seen:
+        payload = native_payload(value)
+        if payload is not None and interrupt_id not in seen:
             seen.add(interrupt_id)
-            yield str(interrupt_id), dict(value)  # type: ignore[call-overload]
+            yield str(interrupt_id), payload
 
 
 def _interrupts(source: Any) -> Iterable[object]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import httpx2
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, ElicitResult, LoggingMessageNotificationParams
 
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal, key_of
 from langchain_mcp_oauth.breaker import Breaker
 from langchain_mcp_oauth.catalogue import Catalogue, anybodys
-from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, Unauthorized
+from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, ProgressFnT, ToolResult, Unauthorized
 from langchain_mcp_oauth.credentials import CredentialBook
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
@@ -29,7 +32,7 @@ from langchain_mcp_oauth.servers import AnyServer, MCPServer
 from langchain_mcp_oauth.status import LoginState, ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
 
-__all__ = ["Service"]
+__all__ = ["ALONE", "Beside", "Service"]
 
 T = TypeVar("T")
 
@@ -37,6 +40,44 @@ Operation: TypeAlias = Callable[[Connection, Grant | None], Awaitable[T]]
 
 ROUNDS = 5
 """Requests one call makes before it gives up on a server that refuses every token it is shown: one for each thing that can be new."""
+
+
+OnLog: TypeAlias = Callable[[LoggingMessageNotificationParams], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What goes beside a call.
+
+    Attributes:
+        on_progress: Awaited for each progress notification: progress, total, message.
+        on_log: Awaited for each log message that comes inside the answer.
+        input_responses, request_state: A person's answers to the questions of the result before, and that result's state.
+    """
+
+    on_progress: ProgressFnT | None = None
+    on_log: OnLog | None = None
+    input_responses: Mapping[str, ElicitResult] | None = None
+    request_state: str | None = None
+
+
+ALONE = Beside()
+
+_on_log: ContextVar[OnLog | None] = ContextVar("langchain_mcp_oauth_on_log", default=None)
+"""Of the call under way in this task: a session's log messages do not say which call they belong to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What belongs to one event loop. A 2025-11-25 session says at its start whether a person can be asked, so there are two kinds."""
+
+    client: httpx2.AsyncClient
+    alone: Connections
+    attended: Connections
+
+    async def close(self, key: GrantKey) -> None:
+        await self.alone.close(key)
+        await self.attended.close(key)
 
 
 class Service:
@@ -54,12 +95,14 @@ class Service:
         request_lifetime: timedelta,
         pin_tools: bool = False,
         on_event: OnEvent | None = None,
+        is_attended: Callable[[], bool] = lambda: False,
     ) -> None:
         allowed = allowed_private_hosts | _own_loopback_hosts(servers)
 
-        def connect() -> tuple[httpx2.AsyncClient, Connections]:
+        def connect() -> _Parts:
             client = guarded_client(allowed_hosts=allowed)
-            return client, Connections(client, servers, timeout=timeout, tools_changed=self.catalogue.outdate)
+            common = partial(Connections, client, servers, timeout=timeout, tools_changed=self.catalogue.outdate, logging_callback=_log)
+            return _Parts(client, common(), common(elicitation=True))
 
         self.servers = servers
         """The configured servers by name."""
@@ -68,6 +111,7 @@ class Service:
         self.catalogue = Catalogue(store)
         self.credentials = CredentialBook(servers, store, on_change=self._login_changed)
         self._pin_tools = pin_tools
+        self._is_attended = is_attended
         self._loops = LoopLocal(connect, _close)
         self._reach = Reach()
         self._breaker = Breaker()
@@ -124,7 +168,7 @@ class Service:
         listed = await self.catalogue.current(key, is_logged_in=_nobody_is)
         if listed is None:
             try:
-                listed = await self._loops.get()[1].get(key).list_tools(None)
+                listed = await self._connections().get(key).list_tools(None)
             except Unauthorized:
                 return None
             except MCPError as error:
@@ -166,20 +210,36 @@ class Service:
         key = self._anybodys(server) if user_id is None else self.key(user_id, server)
         await self.store.repin_tools(key, changed)
 
-    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
-        """One call as that user. Raises `AuthRequired`, and what `Connection.call_tool` raises."""
+    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any], *, beside: Beside = ALONE) -> ToolResult:
+        """One call as that user. An `InputRequiredResult` only where the call is attended (`is_attended`): a person has to answer.
+
+        Raises:
+            AuthRequired: before it can be made, a person has to log in.
+            ConnectionFailed, ProtocolError, …: what `Connection.call_tool` raises.
+        """
         key = self.key(user_id, server)
         configured = self.servers[server]
         means_unauthorized = configured.unauthorized_result if isinstance(configured, MCPServer) else None
 
-        async def call(connection: Connection, grant: Grant | None) -> CallToolResult:
-            result = await connection.call_tool(grant, tool, arguments)
-            assert isinstance(result, CallToolResult), "nobody told the server that it may ask questions"
-            if result.is_error and means_unauthorized is not None and means_unauthorized(result):
+        async def call(connection: Connection, grant: Grant | None) -> ToolResult:
+            result = await connection.call_tool(
+                grant,
+                tool,
+                arguments,
+                on_progress=beside.on_progress,
+                input_responses=dict(beside.input_responses) if beside.input_responses is not None else None,
+                request_state=beside.request_state,
+            )
+            failed = result if isinstance(result, CallToolResult) and result.is_error else None
+            if failed is not None and means_unauthorized is not None and means_unauthorized(failed):
                 raise Unauthorized(BearerChallenge(401), grant)
             return result
 
-        return await self._as_user(key, call, "tools/call", tool)
+        token = _on_log.set(beside.on_log)
+        try:
+            return await self._as_user(key, call, "tools/call", tool)
+        finally:
+            _on_log.reset(token)
 
     def _login_changed(self, key: GrantKey) -> None:
         """Whatever went wrong, and whatever was listed, was another login's."""
@@ -190,7 +250,7 @@ class Service:
         """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""
         key = self.key(user_id, server)
         grant = await (self.authorizer.forget(key) if self.servers[server].uses_oauth else self.store.disconnect(key))
-        await self._loops.on_each(lambda parts: parts[1].close(key))
+        await self._loops.on_each(lambda parts: parts.close(key))
         revoked = grant is not None and await self.authorizer.revoke(grant)
         if grant is not None:
             self.events.note(Disconnected(server=server, user_id=user_id, issuer=grant.issuer, revoked=revoked))
@@ -208,7 +268,7 @@ class Service:
 
     async def reachable(self) -> dict[str, bool]:
         """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute. A program always does."""
-        client, _ = self._loops.get()
+        client = self._loops.get().client
         remote = {name: server.url for name, server in self.servers.items() if isinstance(server, MCPServer)}
         answers = await asyncio.gather(*(self._reach.look(url, client) for url in remote.values()))
         return {**dict.fromkeys(self.servers, True), **dict(zip(remote, answers, strict=True))}
@@ -216,6 +276,11 @@ class Service:
     async def aclose(self) -> None:
         """Close every session and connection; the store is its owner's."""
         await self._loops.aclose()
+
+    def _connections(self) -> Connections:
+        """Those that say to servers whether somebody is there who can be asked."""
+        parts = self._loops.get()
+        return parts.attended if self._is_attended() else parts.alone
 
     async def _as_user(self, key: GrantKey, operation: Operation[T], method: str, tool: str | None = None) -> T:
         """Do it, and say how it went."""
@@ -284,14 +349,13 @@ class Service:
         grant: Grant | None,
         operation: Operation[T],
     ) -> T:
-        _, connections = self._loops.get()
         try:
-            return await operation(connections.get(key, credentials), grant)
+            return await operation(self._connections().get(key, credentials), grant)
         except MCPError as error:
             raise _server_error(key, error) from None
 
     async def _drive(self, flow: Flow[T], /) -> T:
-        client, _ = self._loops.get()
+        client = self._loops.get().client
         return await drive(flow, client)
 
 
@@ -307,10 +371,16 @@ def _server_error(key: GrantKey, error: MCPError) -> ProtocolError:
     return ProtocolError(f"{key.server!r} answered with the JSON-RPC error {error.code}; its text is its own.")
 
 
-async def _close(parts: tuple[httpx2.AsyncClient, Connections]) -> None:
-    client, connections = parts
-    await connections.aclose()
-    await client.aclose()
+async def _log(params: LoggingMessageNotificationParams) -> None:
+    on_log = _on_log.get()
+    if on_log is not None:
+        await on_log(params)
+
+
+async def _close(parts: _Parts) -> None:
+    await parts.alone.aclose()
+    await parts.attended.aclose()
+    await parts.client.aclose()
 
 
 def _own_loopback_hosts(servers: dict[str, AnyServer]) -> frozenset[str]:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
-from mcp.types import CallToolResult
 from pydantic import ConfigDict, PrivateAttr
 
-from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
+from langchain_mcp_oauth.answers import GivenCredentials
+from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, OnElicitation, adrive, drive_sync
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
-from langchain_mcp_oauth.connections import ListedTools
+from langchain_mcp_oauth.connections import ListedTools, ToolResult
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
 from langchain_mcp_oauth.events import OnEvent
-from langchain_mcp_oauth.interrupts import GivenCredentials, interrupt_run, user_of_run
+from langchain_mcp_oauth.interrupts import current_run, interrupt_run, user_of_run
 from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
 from langchain_mcp_oauth.loops import run_sync
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
+from langchain_mcp_oauth.payloads import InterruptFormat
 from langchain_mcp_oauth.profiles import Schema, common
 from langchain_mcp_oauth.servers import AnyServer, MCPServer, parse_servers
-from langchain_mcp_oauth.service import Service
+from langchain_mcp_oauth.service import ALONE, Beside, Service
 from langchain_mcp_oauth.status import ServerStatus
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.tools import make_connect_tool, make_tools
@@ -76,6 +78,13 @@ class MCPOAuthToolkit(BaseToolkit):
             `AuthRequired` carries a first-party link that checks who opens it; without, the authorization server's URL.
         on_event: Told of every login that is asked for, completed, refused, refreshed or ended, and of every call, after it has happened:
             see `langchain_mcp_oauth.events`. Awaited in the call's own frame, for 10 s at most; what it raises breaks nothing.
+        interrupt_format: What `interrupt_run`'s interrupts look like: `native` (`AuthRequired.payload()`), `hitl` (a review request of
+            LangChain's human-in-the-loop middleware: approve, respond or reject), `elicitation` (an `mcp_elicitation` in URL mode, as
+            `langchain.mcp` interrupts), or a function that makes a value of primitives of the native payload; to be found by
+            `auth_interrupts` it keeps that under the key `mcp_oauth`.
+        on_elicitation: Answers the questions that servers ask a person during a call: takes the payload of an `mcp_elicitation` interrupt,
+            returns (or awaits) `{"responses": {key: {"action": "accept", "content": {…}}}}`. Default: an interrupt, inside a graph; outside
+            of one servers are told that nobody can be asked.
 
     Raises:
         ConfigurationError: an option cannot work; the message names it.
@@ -89,6 +98,7 @@ class MCPOAuthToolkit(BaseToolkit):
     _user_id: str | None = PrivateAttr()
     _redirect_uri: str | None = PrivateAttr()
     _on_auth_required: OnAuthRequired = PrivateAttr()
+    _on_elicitation: OnElicitation | None = PrivateAttr()
     _lister: Lister = PrivateAttr()
     _owns_store: bool = PrivateAttr()
     _schema_profile: Callable[[Schema], Schema] = PrivateAttr()
@@ -111,6 +121,8 @@ class MCPOAuthToolkit(BaseToolkit):
         schema_profile: Callable[[Schema], Schema] = common,
         start_url: str | None = None,
         on_event: OnEvent | None = None,
+        interrupt_format: InterruptFormat = "native",
+        on_elicitation: OnElicitation | None = None,
     ) -> None:
         super().__init__()
         _check("on_server_error", on_server_error, OnServerError)
@@ -119,7 +131,8 @@ class MCPOAuthToolkit(BaseToolkit):
         self._redirect_uri = check_redirect_uri(redirect_uri) if redirect_uri is not None else None
         self._user_id = user_id
         self._schema_profile = schema_profile
-        self._on_auth_required = on_auth_required
+        self._on_auth_required = _formatted(on_auth_required, interrupt_format)
+        self._on_elicitation = on_elicitation
         self._owns_store = store is None or isinstance(store, str)
         self._service = Service(
             parse_servers(servers),
@@ -131,6 +144,7 @@ class MCPOAuthToolkit(BaseToolkit):
             request_lifetime=request_lifetime,
             pin_tools=pin_tools,
             on_event=on_event,
+            is_attended=lambda: on_elicitation is not None or current_run() is not None,
         )
         self._lister = Lister(self._service, on_server_error, on_unauthorized)
 
@@ -334,6 +348,7 @@ class MCPOAuthToolkit(BaseToolkit):
             tool_call_id,
             LIMIT if stage == "call_tool" else LIMIT * max(1, len(self.servers)),
             lambda given: self._keep(given, user_id, server),
+            on_elicitation=self._on_elicitation,
         )
 
     async def _keep(self, given: GivenCredentials, user_id: str, asked: str | None) -> None:
@@ -343,9 +358,9 @@ class MCPOAuthToolkit(BaseToolkit):
         """What the server offers that user."""
         return await self._service.list_tools(user_id, server)
 
-    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any], beside: Beside = ALONE) -> ToolResult:
         """One MCP call as that user, by the names the server knows."""
-        return await self._service.call_tool(user_id, server, tool, arguments)
+        return await self._service.call_tool(user_id, server, tool, arguments, beside=beside)
 
     def run_sync(self, awaitable: Awaitable[Any]) -> Any:
         """Wait for an awaitable on the library's own event loop."""
@@ -409,6 +424,14 @@ def _user_required() -> UserRequiredError:
         "Nobody says whose account to use. Give the toolkit or the call a user_id, use toolkit.for_user(...), or run the graph "
         "with context={'user_id': ...} or configurable={'user_id': ...}."
     )
+
+
+def _formatted(on_auth_required: OnAuthRequired, form: InterruptFormat) -> OnAuthRequired:
+    if not callable(form):
+        _check("interrupt_format", form, get_args(InterruptFormat)[0])
+    if form != "native" and on_auth_required is not interrupt_run:
+        raise ConfigurationError("interrupt_format is for interrupt_run; this on_auth_required makes no interrupts that it could shape.")
+    return partial(interrupt_run, interrupt_format=form) if on_auth_required is interrupt_run else on_auth_required
 
 
 def _check(option: str, value: object, allowed: object) -> None:

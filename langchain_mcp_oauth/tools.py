@@ -2,22 +2,26 @@
 
 from collections.abc import Awaitable, Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
-from mcp.types import CallToolResult, Implementation, Tool
+from mcp.types import CallToolResult, Implementation, InputRequiredResult, Tool
 from pydantic import PrivateAttr
 
 from langchain_mcp_oauth.asking import Asking, Conversation, adrive, drive_sync
-from langchain_mcp_oauth.connections import ListedTools
+from langchain_mcp_oauth.connections import ListedTools, ToolResult
 from langchain_mcp_oauth.content import MCPToolArtifact, ToolContent, text_block, to_artifact, to_blocks, to_error_blocks
-from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError
+from langchain_mcp_oauth.eliciting import to_payload
+from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError, UnsafeURLError
 from langchain_mcp_oauth.names import connect_name, tool_name
 from langchain_mcp_oauth.profiles import Schema
+from langchain_mcp_oauth.reporting import report_to_run
 from langchain_mcp_oauth.schemas import clean_description, clean_schema
+from langchain_mcp_oauth.service import Beside
 
 __all__ = ["Caller", "ConnectTool", "MCPTool", "UserTool", "find_tool", "make_connect_tool", "make_tools"]
 
@@ -54,13 +58,17 @@ class Caller(Protocol):
         """What the server offers that user, or raise `AuthRequired` with everything closed."""
         ...
 
-    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def call_tool(self, user_id: str, server: str, tool: str, arguments: dict[str, Any], beside: Beside) -> ToolResult:
         """Make the call as that user, or raise `AuthRequired` with everything closed."""
         ...
 
     def run_sync(self, awaitable: Awaitable[Any]) -> Any:
         """Wait for an awaitable on the library's own event loop."""
         ...
+
+
+MAX_QUESTIONS = 20
+"""Rounds of questions in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +144,30 @@ class MCPTool(UserTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
 
     def _act(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[tuple[list[ToolContent], MCPToolArtifact]]:
-        result = yield from asking.converse(lambda: self._caller.call_tool(user_id, self.server, self.mcp_tool, arguments.values))
+        result = yield from self._call(user_id, asking, arguments)
         if result.is_error:
             raise FailedCall(to_error_blocks(result))
         return to_blocks(result), to_artifact(result)
+
+    def _call(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[CallToolResult]:
+        """The call, made again with a person's answers as often as the server has questions. Nothing is open while they are asked."""
+        beside = report_to_run(self.server, self.name, arguments.tool_call_id)
+        for _ in range(MAX_QUESTIONS):
+            attempt = partial(self._caller.call_tool, user_id, self.server, self.mcp_tool, arguments.values, beside)
+            result: ToolResult = yield from asking.converse(attempt)
+            if isinstance(result, CallToolResult):
+                return result
+            responses = yield from asking.elicit(self._questions(result, arguments))
+            if responses is None:
+                raise FailedCall([text_block(f"{self.server!r} asked a question, and no answer to it came. Go on without this tool.")])
+            beside = replace(beside, input_responses=responses, request_state=result.request_state)
+        raise FailedCall([text_block(f"{self.server!r} asked {MAX_QUESTIONS} times during one call. Go on without this tool.")])
+
+    def _questions(self, result: InputRequiredResult, arguments: Arguments) -> dict[str, Any]:
+        try:
+            return to_payload(result, server=self.server, tool_name=self.name, tool_call_id=arguments.tool_call_id)
+        except UnsafeURLError as refused:
+            raise FailedCall([text_block(str(refused))]) from None
 
 
 class ConnectTool(UserTool):

@@ -18,7 +18,8 @@ FLOORS = [
     {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
     {"world", "refreshing", "obtaining", "devices", "authorizing", "status", "doctor", "authorizer"},
     {"connections", "loops", "catalogue", "credentials", "pinning", "service"},
-    {"interrupts", "asking", "names", "profiles", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
+    {"answers", "payloads", "eliciting", "interrupts", "asking", "reporting"}
+    | {"names", "profiles", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},
     {"testing", "demo"},
     {"cli"},

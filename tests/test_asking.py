@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, TypedDict
@@ -14,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from langchain_mcp_oauth import interrupts
+from langchain_mcp_oauth.answers import read_answer
 from langchain_mcp_oauth.asking import Asking, adrive, drive_sync
 from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, CredentialsRequired, UserRequiredError
 from langchain_mcp_oauth.interrupts import (
@@ -22,7 +24,6 @@ from langchain_mcp_oauth.interrupts import (
     interrupt_run,
     is_auth_interrupt,
     raise_auth_required,
-    read_answer,
     resume_command,
     user_of_run,
 )
@@ -81,9 +82,19 @@ def store() -> Iterator[SQLModelTokenStore]:
     run_sync(opened.aclose())
 
 
+class Anew:
+    """A call's way of asking is made anew for each call, and in each run of a node."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    def converse(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        return replace(self._asking).converse(attempt)
+
+
 @pytest.fixture
-def asking(login: Login, store: SQLModelTokenStore) -> Asking:
-    return Asking(store, interrupt_run, login.complete, "call_tool", "demo__tool", "call-1")
+def asking(login: Login, store: SQLModelTokenStore) -> Anew:
+    return Anew(Asking(store, interrupt_run, login.complete, "call_tool", "demo__tool", "call-1"))
 
 
 def graph_of(node: Callable[..., Any]) -> Any:
@@ -97,7 +108,7 @@ def graph_of(node: Callable[..., Any]) -> Any:
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
 
 
-async def test_outside_a_graph_the_event_is_raised(asking: Asking, login: Login) -> None:
+async def test_outside_a_graph_the_event_is_raised(asking: Anew, login: Login) -> None:
     """`AuthRequired` itself, not `KeyError` or an exception group."""
     with pytest.raises(AuthRequired) as raised:
         await adrive(asking.converse(login.attempt))
@@ -109,7 +120,7 @@ async def test_outside_a_graph_the_event_is_raised(asking: Asking, login: Login)
     )
 
 
-async def test_in_a_graph_the_run_stops_and_goes_on(asking: Asking, login: Login) -> None:
+async def test_in_a_graph_the_run_stops_and_goes_on(asking: Anew, login: Login) -> None:
     """Interrupt with the flat payload; after the login any answer wakes the run, and the attempt is made once more."""
 
     async def node(state: State) -> State:
@@ -125,7 +136,7 @@ async def test_in_a_graph_the_run_stops_and_goes_on(asking: Asking, login: Login
     assert login.attempts == 2
 
 
-async def test_a_run_goes_on_without_an_answer_when_the_login_came(asking: Asking, login: Login) -> None:
+async def test_a_run_goes_on_without_an_answer_when_the_login_came(asking: Anew, login: Login) -> None:
     """`ainvoke(None)` is enough: the store is the truth, an answer is only a wake-up."""
 
     async def node(state: State) -> State:
@@ -137,7 +148,7 @@ async def test_a_run_goes_on_without_an_answer_when_the_login_came(asking: Askin
     assert (await graph.ainvoke(None, CONFIG))["out"] == ["done"]
 
 
-async def test_resuming_too_early_asks_again_and_in_the_end_gives_up(asking: Asking, login: Login) -> None:
+async def test_resuming_too_early_asks_again_and_in_the_end_gives_up(asking: Anew, login: Login) -> None:
     """Attempts 1, 2, 3, each its own interrupt; the fourth time the call ends with an error it can show the model."""
 
     async def node(state: State) -> State:
@@ -159,7 +170,7 @@ async def test_resuming_too_early_asks_again_and_in_the_end_gives_up(asking: Ask
 
 
 @pytest.mark.parametrize("woken_by", [Command(resume=True), None], ids=["an answer", "nothing"])
-async def test_no_other_question_gets_the_answer(asking: Asking, login: Login, woken_by: Any) -> None:
+async def test_no_other_question_gets_the_answer(asking: Anew, login: Login, woken_by: Any) -> None:
     """A question after the login is really asked, whatever woke the run: LangGraph matches answers by their order alone."""
 
     async def node(state: State) -> State:
@@ -181,7 +192,7 @@ async def test_a_way_to_ask_that_does_not_stop_the_run_takes_no_answer(login: Lo
     async def browser(needed: AuthRequired) -> None:
         await needed.complete("https://app.example/cb?code=c&state=s")
 
-    asking = Asking(store, browser, login.complete, "call_tool")
+    asking = Anew(Asking(store, browser, login.complete, "call_tool"))
 
     async def node(state: State) -> State:
         await adrive(asking.converse(login.attempt))
@@ -214,7 +225,7 @@ async def test_the_answers_places_survive_the_process(tmp_path: Any, login: Logi
         await store.aclose()
 
 
-async def test_a_pasted_callback_url_is_redeemed(asking: Asking, login: Login) -> None:
+async def test_a_pasted_callback_url_is_redeemed(asking: Anew, login: Login) -> None:
     """The answer may bring the callback URL, as from a notebook or chat."""
 
     async def node(state: State) -> State:
@@ -227,7 +238,7 @@ async def test_a_pasted_callback_url_is_redeemed(asking: Asking, login: Login) -
     assert login.completed == [url]
 
 
-async def test_a_refusal_ends_the_call(asking: Asking, login: Login) -> None:
+async def test_a_refusal_ends_the_call(asking: Anew, login: Login) -> None:
     """A cancelled interrupt becomes `AuthorizationDenied`, which a tool shows the model."""
 
     async def node(state: State) -> State:
@@ -241,7 +252,7 @@ async def test_a_refusal_ends_the_call(asking: Asking, login: Login) -> None:
     assert login.attempts == 1
 
 
-def test_a_sync_graph_asks_the_same(asking: Asking, login: Login) -> None:
+def test_a_sync_graph_asks_the_same(asking: Anew, login: Login) -> None:
     """`invoke` in a thread without an event loop: the same conversation, the awaitables on the library's own loop."""
 
     def node(state: State) -> State:
@@ -284,7 +295,7 @@ async def test_an_application_can_have_the_exception_inside_a_graph(login: Login
     assert (await graph_of(node).ainvoke({}, CONFIG))["out"] == ["caught"]
 
 
-async def test_interrupts_are_found_wherever_langgraph_shows_them(asking: Asking, login: Login) -> None:
+async def test_interrupts_are_found_wherever_langgraph_shows_them(asking: Anew, login: Login) -> None:
     """Results of both versions, state snapshots, stream parts and single interrupts."""
 
     async def node(state: State) -> State:
@@ -437,7 +448,7 @@ async def test_credentials_in_an_answer_are_kept_once(store: SQLModelTokenStore)
             raise ConfigurationError("no such key")
         kept.append(given)
 
-    asking = Asking(store, interrupt_run, nothing, "call_tool", save=save)
+    asking = Anew(Asking(store, interrupt_run, nothing, "call_tool", save=save))
 
     async def node(state: State) -> State:
         done = await adrive(asking.converse(attempt))

@@ -57,7 +57,9 @@ def call(
     async def do() -> CallToolResult:
         given = _read_arguments(values or [], arguments)
         async with read_settings(config, user, store, allow).toolkit(server, redirect_uri=_redirect_uri()) as (toolkit, name):
-            return await printer.wait(f"Calling {tool} …", toolkit.call_tool(toolkit.resolve_user(None), name, tool, given))
+            result = await printer.wait(f"Calling {tool} …", toolkit.call_tool(toolkit.resolve_user(None), name, tool, given))
+            assert isinstance(result, CallToolResult), "the server was told that nobody can be asked"
+            return result
 
     result = printer.run(do())
     document = result.model_dump(mode="json", by_alias=True, exclude_none=True)
