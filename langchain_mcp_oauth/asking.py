@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.runnables.config import ensure_config
@@ -61,7 +61,7 @@ class Asking:
     store: TokenStore
     on_auth_required: Callable[[PersonRequired], Awaitable[None] | None]
     complete: Callable[[str], Awaitable[object]]
-    stage: Literal["list_tools", "call_tool"]
+    stage: str
     tool_name: str | None = None
     tool_call_id: str | None = None
     limit: int = LIMIT

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, TypeAlias, TypedDict, assert_never
 
+from langchain_core.documents.base import Blob
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.content import FileContentBlock, ImageContentBlock, TextContentBlock
 from mcp.types import (
     AudioContent,
@@ -12,7 +16,9 @@ from mcp.types import (
     CallToolResult,
     ContentBlock,
     EmbeddedResource,
+    GetPromptResult,
     ImageContent,
+    ReadResourceResult,
     ResourceLink,
     TextContent,
     TextResourceContents,
@@ -22,7 +28,7 @@ from langchain_mcp_oauth.errors import UnsafeURLError
 from langchain_mcp_oauth.http import is_public
 from langchain_mcp_oauth.oauth.urls import check_url, origin
 
-__all__ = ["MCPToolArtifact", "ToolContent", "text_block", "to_artifact", "to_blocks", "to_error_blocks"]
+__all__ = ["MCPToolArtifact", "ToolContent", "text_block", "to_artifact", "to_blobs", "to_blocks", "to_error_blocks", "to_messages"]
 
 ToolContent: TypeAlias = TextContentBlock | ImageContentBlock | FileContentBlock
 """What a `ToolMessage` may hold of an MCP result. No `audio`: one audio block makes langchain-core turn the whole list into text."""
@@ -45,6 +51,24 @@ def to_blocks(result: CallToolResult) -> list[ToolContent]:
 def to_artifact(result: CallToolResult) -> MCPToolArtifact:
     """The rest of the result."""
     return {"structured_content": result.structured_content, "meta": result.meta}
+
+
+def to_blobs(result: ReadResourceResult) -> list[Blob]:
+    """What a resource holds, as LangChain blobs: `metadata["uri"]` says which of several it is."""
+    return [_to_blob(part) for part in result.contents]
+
+
+def _to_blob(part: TextResourceContents | BlobResourceContents) -> Blob:
+    data = part.text if isinstance(part, TextResourceContents) else base64.b64decode(part.blob)
+    return Blob.from_data(data, mime_type=part.mime_type, metadata={"uri": str(part.uri)})
+
+
+def to_messages(result: GetPromptResult) -> list[BaseMessage]:
+    """A prompt's messages, their content as blocks."""
+    return [_MESSAGES[message.role](content=[_to_block(message.content)]) for message in result.messages]
+
+
+_MESSAGES: dict[str, Callable[..., BaseMessage]] = {"user": HumanMessage, "assistant": AIMessage}
 
 
 def to_error_blocks(result: CallToolResult) -> list[ToolContent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +13,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import httpx2
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, ElicitResult, LoggingMessageNotificationParams
+from mcp.types import (
+    CallToolResult,
+    ElicitResult,
+    GetPromptResult,
+    LoggingMessageNotificationParams,
+    Prompt,
+    ReadResourceResult,
+    Resource,
+)
 
 from langchain_mcp_oauth.authorizer import Authorizer, Refusal, key_of
 from langchain_mcp_oauth.breaker import Breaker
@@ -240,6 +248,27 @@ class Service:
             return await self._as_user(key, call, "tools/call", tool)
         finally:
             _on_log.reset(token)
+
+    async def list_resources(self, user_id: str, server: str) -> tuple[Resource, ...]:
+        """All resources that this user has there. Raises as `call_tool`."""
+        return await self._as_user(self.key(user_id, server), Connection.list_resources, "resources/list")
+
+    async def read_resources(self, user_id: str, server: str, uris: Sequence[str]) -> list[ReadResourceResult]:
+        """These resources, in order. Raises as `call_tool`."""
+        key = self.key(user_id, server)
+
+        def reading(uri: str) -> Operation[ReadResourceResult]:
+            return lambda connection, grant: connection.read_resource(grant, uri)
+
+        return [await self._as_user(key, reading(uri), "resources/read") for uri in uris]
+
+    async def list_prompts(self, user_id: str, server: str) -> tuple[Prompt, ...]:
+        """All prompts that this user has there. Raises as `call_tool`."""
+        return await self._as_user(self.key(user_id, server), Connection.list_prompts, "prompts/list")
+
+    async def get_prompt(self, user_id: str, server: str, name: str, arguments: Mapping[str, str]) -> GetPromptResult:
+        """One prompt, filled in. Raises as `call_tool`."""
+        return await self._as_user(self.key(user_id, server), lambda at, grant: at.get_prompt(grant, name, dict(arguments)), "prompts/get")
 
     def _login_changed(self, key: GrantKey) -> None:
         """Whatever went wrong, and whatever was listed, was another login's."""

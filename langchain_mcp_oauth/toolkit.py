@@ -6,16 +6,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Self, TypeAlias, TypeVar, get_args
 
+from langchain_core.documents.base import Blob
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
+from mcp.types import Prompt, Resource
 from pydantic import ConfigDict, PrivateAttr
 
 from langchain_mcp_oauth.answers import GivenCredentials
 from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, OnElicitation, adrive, drive_sync
 from langchain_mcp_oauth.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.connections import ListedTools, ToolResult
+from langchain_mcp_oauth.content import to_blobs, to_messages
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
 from langchain_mcp_oauth.events import OnEvent
 from langchain_mcp_oauth.interrupts import current_run, interrupt_run, user_of_run
@@ -34,6 +38,8 @@ __all__ = ["MCPOAuthToolkit"]
 
 SERVICE = "service"
 """Who calls where every server takes the application itself for its user: nothing is kept under this name."""
+
+T = TypeVar("T")
 
 OnAuthRequired: TypeAlias = Callable[[PersonRequired], Awaitable[None] | None]
 EncryptionKey: TypeAlias = str | Sequence[str] | Callable[[], str | Sequence[str]]
@@ -204,6 +210,49 @@ class MCPOAuthToolkit(BaseToolkit):
         bound = self.for_user(user) if user is not None and user_id is not None else self
         return bound.make_tools(offers)
 
+    # Resources and prompts --------------------------------------------------------------------------------------------------
+
+    async def alist_resources(self, server: str, *, user_id: str | None = None) -> list[Resource]:
+        """What resources a server lists for this user, in MCP's own form (`uri`, `name`, `mime_type`, …).
+
+        Raises:
+            AuthRequired: the server will not say without a login (or what `on_auth_required` does); `stage` is `list_resources`.
+            ConnectionFailed, ProtocolError, …: as for a tool's call.
+        """
+        return list(await self._with_login(user_id, server, "list_resources", self._service.list_resources))
+
+    async def aget_resources(self, server: str, uris: Sequence[str] | None = None, *, user_id: str | None = None) -> list[Blob]:
+        """A server's resources as LangChain blobs, for document loaders and parsers; a resource may be several.
+
+        Args:
+            server: The toolkit's name for the MCP server.
+            uris: Which, in order. Default: all that it lists, one request for each.
+            user_id: Whose. Default: the toolkit's user.
+
+        Raises:
+            AuthRequired: as `alist_resources`; `stage` is `read_resource`.
+            ConnectionFailed, ProtocolError, …: as for a tool's call.
+        """
+        wanted = uris if uris is not None else [str(one.uri) for one in await self.alist_resources(server, user_id=user_id)]
+        read = partial(self._service.read_resources, uris=wanted)
+        return [blob for result in await self._with_login(user_id, server, "read_resource", read) for blob in to_blobs(result)]
+
+    async def alist_prompts(self, server: str, *, user_id: str | None = None) -> list[Prompt]:
+        """What prompts a server lists for this user, in MCP's own form (`name`, `arguments`, …). Raises as `alist_resources`."""
+        return list(await self._with_login(user_id, server, "list_prompts", self._service.list_prompts))
+
+    async def aget_prompt(
+        self, server: str, name: str, arguments: Mapping[str, str] | None = None, *, user_id: str | None = None
+    ) -> list[BaseMessage]:
+        """A prompt of a server's, filled in, as LangChain messages. What it says is the server's word. Raises as `alist_resources`."""
+        get = partial(self._service.get_prompt, name=name, arguments=arguments or {})
+        return to_messages(await self._with_login(user_id, server, "get_prompt", get))
+
+    async def _with_login(self, user_id: str | None, server: str, stage: str, act: Callable[[str, str], Awaitable[T]]) -> T:
+        user = self._resolve(user_id, None)
+        asking = self.asking(user, stage=stage, server=server)
+        return await adrive(asking.converse(lambda: act(user, server)))
+
     # Authorization ----------------------------------------------------------------------------------------------------------
 
     async def begin_authorization(self, server: str, *, user_id: str | None = None) -> AuthRequired | None:
@@ -333,7 +382,7 @@ class MCPOAuthToolkit(BaseToolkit):
         self,
         user_id: str,
         *,
-        stage: Literal["list_tools", "call_tool"],
+        stage: str,
         server: str | None = None,
         tool_name: str | None = None,
         tool_call_id: str | None = None,
@@ -346,7 +395,7 @@ class MCPOAuthToolkit(BaseToolkit):
             stage,
             tool_name,
             tool_call_id,
-            LIMIT if stage == "call_tool" else LIMIT * max(1, len(self.servers)),
+            LIMIT if stage != "list_tools" else LIMIT * max(1, len(self.servers)),
             lambda given: self._keep(given, user_id, server),
             on_elicitation=self._on_elicitation,
         )

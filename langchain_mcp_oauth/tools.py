@@ -46,7 +46,7 @@ class Caller(Protocol):
         self,
         user_id: str,
         *,
-        stage: Literal["list_tools", "call_tool"],
+        stage: str,
         server: str | None = None,
         tool_name: str | None = None,
         tool_call_id: str | None = None,

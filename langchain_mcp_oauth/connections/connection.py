@@ -15,7 +15,15 @@ import httpx2
 from mcp.client.session import LoggingFnT
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_REQUEST, UNSUPPORTED_PROTOCOL_VERSION, InputResponses
+from mcp.types import (
+    INVALID_REQUEST,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    GetPromptResult,
+    InputResponses,
+    Prompt,
+    ReadResourceResult,
+    Resource,
+)
 
 from langchain_mcp_oauth.connections.endpoint import SessionExpired
 from langchain_mcp_oauth.connections.opening import Opening
@@ -232,6 +240,22 @@ class Connection:
                 have been carried out.
         """
         return await self._run(grant, lambda session: session.call(name, arguments, on_progress, input_responses, request_state))
+
+    async def list_resources(self, grant: Grant | None) -> tuple[Resource, ...]:
+        """All resources the server lists for this user. Arguments and errors as for `list_tools`."""
+        return await self._run(grant, Session.all_resources)
+
+    async def read_resource(self, grant: Grant | None, uri: str) -> ReadResourceResult:
+        """One resource. Arguments and errors as for `list_tools`."""
+        return await self._run(grant, lambda session: session.resource(uri))
+
+    async def list_prompts(self, grant: Grant | None) -> tuple[Prompt, ...]:
+        """All prompts the server lists for this user. Arguments and errors as for `list_tools`."""
+        return await self._run(grant, Session.all_prompts)
+
+    async def get_prompt(self, grant: Grant | None, name: str, arguments: dict[str, str]) -> GetPromptResult:
+        """One prompt, filled in. Arguments and errors as for `list_tools`."""
+        return await self._run(grant, lambda session: session.prompt(name, arguments))
 
     async def aclose(self) -> None:
         """End the server's session; best effort, a second at most, and seven for a program that does not want to end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 from mcp.client.session import ClientSession, LoggingFnT
@@ -17,11 +17,16 @@ from mcp.types import (
     UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
     DiscoverResult,
+    GetPromptResult,
     Implementation,
     InputRequiredResult,
     InputResponses,
     ListToolsResult,
     PaginatedRequestParams,
+    PaginatedResult,
+    Prompt,
+    ReadResourceResult,
+    Resource,
     ServerCapabilities,
     Tool,
     ToolListChangedNotification,
@@ -53,6 +58,9 @@ _WRONG_ERA = (MCPError, ProtocolError, ServerTrouble, ValidationError, RuntimeEr
 """How servers answer the first request of an era that is not theirs. A 401 or 403 is none of these, nor is a broken network."""
 
 ToolResult: TypeAlias = CallToolResult | InputRequiredResult
+T = TypeVar("T")
+P = TypeVar("P", bound=PaginatedResult)
+
 _Send: TypeAlias = Callable[..., Awaitable[ToolResult]]
 
 
@@ -183,6 +191,41 @@ class Session(ClientSession):
             first.setdefault(tool.name, tool)
         ttl, public = self._hints(pages)
         return ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version, ttl, public)
+
+    async def all_resources(self) -> tuple[Resource, ...]:
+        """All pages of the listing of resources. Raises as `list_all`."""
+        return await self._all(self.list_resources, lambda page: page.resources)
+
+    async def all_prompts(self) -> tuple[Prompt, ...]:
+        """All pages of the listing of prompts. Raises as `list_all`."""
+        return await self._all(self.list_prompts, lambda page: page.prompts)
+
+    async def resource(self, uri: str) -> ReadResourceResult:
+        """One resource. Raises `ProtocolError` if the server asks for a person's input first."""
+        return await self._without_questions(self.read_resource(uri))
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> GetPromptResult:
+        """One prompt, filled in. Raises as `resource`."""
+        return await self._without_questions(self.get_prompt(name, arguments))
+
+    async def _all(self, fetch: Callable[..., Awaitable[P]], items: Callable[[P], Sequence[T]]) -> tuple[T, ...]:
+        found: list[T] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await fetch(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
+            found += items(page)
+            cursor = page.next_cursor
+            if len(found) > MAX_TOOLS or not cursor:
+                break
+        if cursor or len(found) > MAX_TOOLS:
+            raise ProtocolError(f"{self._place} lists more than {MAX_TOOLS:,} items or {MAX_PAGES} pages; the listing cannot be used.")
+        return tuple(found)
+
+    async def _without_questions(self, request: Awaitable[T]) -> T:
+        try:
+            return await request
+        except RuntimeError:  # the SDK's word for an `InputRequiredResult` that nobody expects
+            raise ProtocolError(f"{self._place} asks for a person's input, though it was told that there is nobody.") from None
 
     def _hints(self, pages: Sequence[ListToolsResult]) -> tuple[float, bool]:
         """How long all pages are in date, and whether all may be shared. Only 2026-07-28 has such hints; what looks like one is none."""
