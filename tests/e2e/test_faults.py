@@ -62,7 +62,7 @@ def toolkit_of(servers: Any, **options: Any) -> MCPOAuthToolkit:
         ({"a": MCPServer}, {}, "'a'"),
         ({"a": {"url": "https://x.example", "client_secret": "s3cret"}}, {}, "client_id"),
         ({"a": {"url": "https://x.example", "client_id": "c", "client_secret": "s3cret"}}, {}, "issuer"),
-        ({"a": {"url": "https://x.example", "headers": {"authorization": "Bearer s3cret"}}}, {}, "Authorization"),
+        ({"a": {"url": "https://x.example", "oauth_headers": {"authorization": "Bearer s3cret"}}}, {}, "Authorization"),
         ({"a": {"url": "https://x.example", "client_metadata_url": "https://x.example"}}, {}, "path"),
         ({}, {"redirect_uri": "http://app.example/cb"}, "redirect_uri"),
         ({}, {"redirect_uri": "app://cb"}, "redirect_uri"),
