@@ -80,6 +80,7 @@ PAGES = {
     "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
     "docs/connections-page.md": Example(),
+    "docs/migration.md": Example(an_agent, shows=("mcp_auth_required linear",)),
     "docs/observability.md": Example(
         lambda _server: {"send": send}, shows=("ada: Please connect linear: https://app.example/oauth/start/",)
     ),
