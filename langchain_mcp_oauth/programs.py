@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from langchain_mcp_oauth.configured import Configured
+from langchain_mcp_oauth.errors import ConfigurationError
 
 __all__ = ["StdioServer"]
 
@@ -44,6 +45,14 @@ class StdioServer(Configured):
     def url(self) -> str:
         """`stdio:` and the command: a user's values are kept for this, and are gone when the command changes."""
         return f"stdio:{self.command}"
+
+    def check(self, values: Mapping[str, str]) -> dict[str, SecretStr]:
+        """As `Configured.check`; and no value that a whole argument is made of, or begins with, may be an option of the program's."""
+        checked = super().check(values)
+        for name, value in checked.items():
+            if value.get_secret_value().startswith("-") and any(arg.startswith(f"{{{{{name}}}}}") for arg in self.args):
+                raise ConfigurationError(f"The value of {name} must not begin with a dash: the program would take it for an option.")
+        return checked
 
     @property
     def templates(self) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """One MCP tool as a LangChain tool. It holds neither a token nor a session: both are looked up when it is called, for the calling user."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from langchain_mcp_oauth.asking import Asking, Conversation, adrive, drive_sync
 from langchain_mcp_oauth.connections import ListedTools, ToolResult
 from langchain_mcp_oauth.content import MCPToolArtifact, ToolContent, text_block, to_artifact, to_blocks, to_error_blocks
 from langchain_mcp_oauth.eliciting import to_payload
-from langchain_mcp_oauth.errors import AuthorizationDenied, ScopeNotGrantedError, TokenRejectedError, UnsafeURLError
+from langchain_mcp_oauth.errors import AuthorizationDenied, ProtocolError, ScopeNotGrantedError, TokenRejectedError, UnsafeURLError
 from langchain_mcp_oauth.names import connect_name, tool_name
 from langchain_mcp_oauth.profiles import Schema
 from langchain_mcp_oauth.reporting import report_to_run
@@ -24,6 +25,8 @@ from langchain_mcp_oauth.schemas import clean_description, clean_schema
 from langchain_mcp_oauth.service import Beside
 
 __all__ = ["Caller", "ConnectTool", "MCPTool", "UserTool", "find_tool", "make_connect_tool", "make_tools"]
+
+logger = logging.getLogger(__name__)
 
 Profile: TypeAlias = Callable[[Schema], Schema]
 
@@ -186,14 +189,13 @@ _templates: WeakKeyDictionary[ListedTools, dict[tuple[str, Profile], dict[str, M
 def make_tools(caller: Caller, server: str, listed: ListedTools) -> list[MCPTool]:
     """The LangChain tools of a server's listing. Those of equal listings share their schemas.
 
-    Raises:
-        ProtocolError: a schema is too large to pass on.
+    A tool whose schema is too large to pass on is left out, with a warning in the log: no other tool is lost for it.
     """
     return [_lend(template, caller) for template in _templates_of(caller.schema_profile, server, listed).values()]
 
 
 def find_tool(caller: Caller, server: str, listed: ListedTools, name: str) -> MCPTool | None:
-    """The one of this LangChain name. Raises as `make_tools`."""
+    """The one of this LangChain name."""
     template = _templates_of(caller.schema_profile, server, listed).get(name)
     return _lend(template, caller) if template is not None else None
 
@@ -201,9 +203,17 @@ def find_tool(caller: Caller, server: str, listed: ListedTools, name: str) -> MC
 def _templates_of(profile: Profile, server: str, listed: ListedTools) -> dict[str, MCPTool]:
     known = _templates.setdefault(listed, {})
     if (server, profile) not in known:
-        made = (_template(profile, server, tool, listed.server_info) for tool in listed.tools)
-        known[server, profile] = {template.name: template for template in made}
+        made = (_template_or_none(profile, server, tool, listed.server_info) for tool in listed.tools)
+        known[server, profile] = {template.name: template for template in made if template is not None}
     return known[server, profile]
+
+
+def _template_or_none(profile: Profile, server: str, tool: Tool, server_info: Implementation | None) -> MCPTool | None:
+    try:
+        return _template(profile, server, tool, server_info)
+    except ProtocolError as error:
+        logger.warning("Going on without a tool of %r: %s", server, error)
+        return None
 
 
 def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
@@ -222,7 +232,7 @@ def _template(profile: Profile, server: str, tool: Tool, server_info: Implementa
     return MCPTool(
         name=tool_name(server, tool.name),
         description=clean_description(tool.description),
-        args_schema=clean_schema(tool.input_schema, tool.name, profile),
+        args_schema=clean_schema(tool.input_schema, tool_name(server, tool.name), profile),
         metadata={"mcp": _metadata(tool, server_info)},
         tags=["mcp", server],
         server=server,

@@ -318,3 +318,11 @@ def test_kinds_of_servers_by_their_options() -> None:
     assert parsed["program"].url == "stdio:npx"
     with pytest.raises(ConfigurationError, match="`url` or `command`"):
         parse_servers({"x": {"transport": "websocket", "command": "npx"}})
+
+
+@pytest.mark.parametrize("args", [["{{PATH}}"], ["serve", "{{PATH}}/data"]])
+def test_a_users_value_is_no_option_of_a_program(args: list[str]) -> None:
+    """Where a value begins an argument it begins with no dash; within one it may (control)."""
+    with pytest.raises(ConfigurationError, match="dash"):
+        StdioServer(command="x", args=args).check({"PATH": "--config=/etc/passwd"})
+    assert StdioServer(command="x", args=["--path={{PATH}}"]).check({"PATH": "-a"})

@@ -49,6 +49,7 @@ async def listen(events_at: Endpoint, posts_to: Callable[[str], Endpoint]) -> As
     try:
         if response.status_code != 200 or media_type(response) != EVENTS:
             raise read_trouble(events_at.place, response)
+        response.encoding = "utf-8"  # whatever it says it is, as for streamable HTTP
         async with aclosing(httpx2.EventSource(response, max_event_size=MAX_EVENT).__aiter__()) as events:  # type: ignore[type-var]
             url = await _endpoint_event(events_at, events)
             yield _Received(events_at, events), _Posts(posts_to(url))
@@ -57,12 +58,17 @@ async def listen(events_at: Endpoint, posts_to: Callable[[str], Endpoint]) -> As
 
 
 async def _endpoint_event(endpoint: Endpoint, events: AsyncIterator[httpx2.ServerSentEvent]) -> str:
-    async for event in events:
-        if event.event == "endpoint":
-            url = urljoin(endpoint.url, event.data)
-            if not same_origin(httpx2.URL(url), httpx2.URL(endpoint.url)):
-                raise ProtocolError(f"{endpoint.place} wants messages sent to another origin, which is refused.")
-            return url
+    try:
+        async for event in events:
+            if event.event == "endpoint":
+                url = urljoin(endpoint.url, event.data)
+                if not same_origin(httpx2.URL(url), httpx2.URL(endpoint.url)):
+                    raise ProtocolError(f"{endpoint.place} wants messages sent to another origin, which is refused.")
+                return url
+    except httpx2.TransportError as error:
+        raise connection_failed(endpoint.place, error) from None
+    except (ValueError, httpx2.InvalidURL):
+        raise ProtocolError(f"{endpoint.place} wants messages sent to something that is no URL.") from None
     raise ProtocolError(f"{endpoint.place} did not say where messages go. Is this the URL of its event stream?")
 
 

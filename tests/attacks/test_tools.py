@@ -51,6 +51,14 @@ async def test_r43_nothing_hidden_and_nothing_endless_is_shown(victim: Victim, h
         assert len(description) <= 8_192
 
 
+async def test_r43_a_schema_that_is_too_large_costs_nobody_elses_tools(victim: Victim, hostile: Hostile, inside: Hostile) -> None:
+    """It is left out; the server's other tools and other servers' are there (control)."""
+    inside.guarded = False
+    hostile.tools = [tool("read"), tool("huge", properties={"a": {"type": "string", "enum": ["x" * 1_000] * 200}})]
+    names = [each.name for each in await victim({"a": hostile.url, "b": inside.url}).aget_tools()]
+    assert names == ["a__read", "b__read"]
+
+
 async def test_r44_a_definition_does_not_change_behind_ones_back(victim: Victim, hostile: Hostile) -> None:
     """Over restarts, for each user; not when a tool went away and came back; new tools come as they are. Accepted, it shows (control)."""
 

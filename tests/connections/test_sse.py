@@ -86,11 +86,14 @@ async def test_a_session_that_was_forgotten_is_opened_again(connections: Connect
     ("answer", "error", "message"),
     [
         (events("event: endpoint\ndata: https://elsewhere.example/messages\n\n"), ProtocolError, "another origin"),
+        (events("event: endpoint\ndata: http://[::1\n\n"), ProtocolError, "no URL"),
         (events("event: ping\ndata: 1\n\n"), ProtocolError, "where messages go"),
+        (Response("event: ping\n\n", media_type="text/event-stream; charset=zlib"), ProtocolError, "where messages go"),
+        (events("data: " + "x" * 2_000_000), ConnectionFailed, "broke off"),
         (JSONResponse({}), ProtocolError, "Is this the URL"),
         (Response(status_code=503), ConnectionFailed, "503"),
     ],
-    ids=["another origin", "no endpoint", "no event stream", "in trouble"],
+    ids=["another origin", "no URL", "no endpoint", "a strange charset", "an endless event", "no event stream", "in trouble"],
 )
 async def test_event_streams_that_are_none(
     connections: Connections, front: Front, url: str, answer: Response, error: type[Exception], message: str
