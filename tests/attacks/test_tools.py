@@ -114,4 +114,4 @@ async def test_r45_a_schema_runs_nothing(victim: Victim, hostile: Hostile, insid
         message = await read.ainvoke(call_of)
     assert inside.opened == 0
     assert message.artifact["structured_content"]["b"] == serialised
-    assert read.args_schema["properties"]["b"] == {"$ref": f"{inside.origin}/schema.json"}  # type: ignore[index]
+    assert set(read.args_schema["properties"]) == {"a", "b"}  # type: ignore[index]
