@@ -284,17 +284,7 @@ class Authorizing:
             if refusal.oauth_error in CLIENT_REJECTED:
                 await self._store.delete_client(request.client, request.key.url)
             raise
-        grant = Grant(
-            key=request.key,
-            issuer=request.issuer,
-            resource=request.resource,
-            token_endpoint=request.token_endpoint,
-            revocation_endpoint=request.revocation_endpoint,
-            client=request.client,
-            tokens=tokens,
-            scopes_requested=request.scopes,
-            dpop_key=request.dpop_key,
-        )
+        grant = request.granted(tokens)
         save = partial(self._store.grant_request, request.auth_id, grant)  # the code is spent: these must not be lost
         saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep) or await kept(self._store, grant)
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept

@@ -48,17 +48,7 @@ class Devices:
         except TokenEndpointError as refusal:
             await self._refused(request, refusal.oauth_error, lease)
             return None
-        grant = Grant(
-            key=request.key,
-            issuer=request.issuer,
-            resource=request.resource,
-            token_endpoint=request.token_endpoint,
-            revocation_endpoint=request.revocation_endpoint,
-            client=request.client,
-            tokens=tokens,
-            scopes_requested=request.scopes,
-            dpop_key=request.dpop_key,
-        )
+        grant = request.granted(tokens)
         saved = await self._keep(request, grant)
         if saved is None:  # the user disconnected while we were at it
             await give_back(self._world, grant)

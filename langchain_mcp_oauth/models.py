@@ -176,6 +176,20 @@ class AuthorizationRequest:
     expires_at: datetime
     redeeming_until: datetime | None = None
 
+    def granted(self, tokens: TokenSet) -> Grant:
+        """The login that these tokens make of the request: not stored, and never accepted yet."""
+        return Grant(
+            key=self.key,
+            issuer=self.issuer,
+            resource=self.resource,
+            token_endpoint=self.token_endpoint,
+            revocation_endpoint=self.revocation_endpoint,
+            client=self.client,
+            tokens=tokens,
+            scopes_requested=self.scopes,
+            dpop_key=self.dpop_key,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BearerChallenge:
