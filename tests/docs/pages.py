@@ -77,6 +77,7 @@ async def send(user: str, text: str) -> None:
 PAGES = {
     "docs/other-grants.md": Example(services, shows=("'text': 'reports'", "'text': 'nightly'", "'text': 'ada'")),
     "README.md": Example(an_agent, shows=("linear__whoami - ", "Done.")),
+    "docs/agents.md": Example(an_agent, shows=("Done.",)),
     "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
     "docs/connections-page.md": Example(),

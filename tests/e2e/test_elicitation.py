@@ -113,6 +113,7 @@ async def test_a_login_and_then_a_question(
     assert deletions == (["deleted"] if outcome == "deleted" else [])
 
 
+@pytest.mark.parametrize("server", ["2025-11-25"], indirect=True)
 @pytest.mark.parametrize("nonsense", [True, "yes", {"status": "authorized"}, {"decisions": [{"type": "approve"}]}, {"responses": {}}])
 async def test_what_answers_no_question_is_no_consent(
     make_toolkit: MakeToolkit, alice: Person, deletions: list[str], nonsense: Any

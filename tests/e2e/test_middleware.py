@@ -30,10 +30,13 @@ pytestmark = pytest.mark.anyio
 
 MakeToolkit = Callable[..., MCPOAuthToolkit]
 
+both_eras = pytest.mark.parametrize("servers", ERAS, indirect=True)
+"""For the two stories whose turns differ on the wire; the rest does not depend on the era."""
+
 open_listing = pytest.mark.server(anonymous=LISTING)
 
 
-@pytest.fixture(params=ERAS)
+@pytest.fixture(params=ERAS[1:])
 def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, ProtectedServer]]:
     """Two servers, `mail` and `files`; marked `options` go to both."""
     marker = request.node.get_closest_marker("server")
@@ -67,6 +70,7 @@ async def complete(toolkit: MCPOAuthToolkit, person: Person, *payloads: dict[str
         await toolkit.complete_authorization(await person.aapprove(payload["authorization_url"]), user_id=person.name)
 
 
+@both_eras
 @open_listing
 async def test_one_interrupt_for_all_servers_of_a_turn(
     make_toolkit: MakeToolkit, alice: Person, servers: dict[str, ProtectedServer]
@@ -149,6 +153,7 @@ async def test_a_listing_that_wants_a_login_asks_first(make_toolkit: MakeToolkit
     }
 
 
+@both_eras
 async def test_a_refused_listing_leaves_a_tool_to_connect(make_toolkit: MakeToolkit, alice: Person) -> None:
     """The run goes on without the server's tools; when the model wants them, the person is asked, and they are there in the next turn."""
     model = calling("connect_mail", "mail__whoami")
