@@ -51,18 +51,18 @@ def after(seconds: float, act: Callable[..., None], *arguments: Any) -> None:
         act(*arguments)
 
 
-def tools(number: int) -> list[dict[str, Any]]:
+def tools(number: int, port: int) -> list[dict[str, Any]]:
     return [
         {
             "name": f"echo_{n}" if n else "echo",
-            "description": f"Say it again, in manner {n}, after a while if asked to.",
+            "description": f"Say it again, in manner {n} of {port}, after a while if asked to.",
             "inputSchema": SCHEMA,
         }
         for n in range(number)
     ]
 
 
-def result_of(method: str, params: dict[str, Any], era: str, listed: int, ttl: int) -> dict[str, Any]:
+def result_of(method: str, params: dict[str, Any], era: str, listed: int, ttl: int, port: int) -> dict[str, Any]:
     info = {"name": "bench", "version": "1"}
     match method:
         case "initialize":
@@ -70,7 +70,7 @@ def result_of(method: str, params: dict[str, Any], era: str, listed: int, ttl: i
         case "server/discover":
             return {"supportedVersions": [era], "capabilities": {"tools": {}}, "serverInfo": info, "ttlMs": 0, "cacheScope": "private"}
         case "tools/list":
-            return {"tools": tools(listed), "ttlMs": ttl, "cacheScope": "private"}
+            return {"tools": tools(listed, port), "ttlMs": ttl, "cacheScope": "private"}
         case "tools/call":
             return {"content": [{"type": "text", "text": params["arguments"]["text"]}]}
     raise LookupError(method)
@@ -130,7 +130,8 @@ class Served(asyncio.Protocol):
         elif method in REFUSED[era] or (not modern and method != "initialize" and "mcp-session-id" not in headers):
             self.send(400, {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "Not of this era."}})
         else:
-            result = result_of(method, params, era, listed, ttl) | ({"resultType": "complete"} if modern else {})
+            port = self.transport.get_extra_info("sockname")[1]
+            result = result_of(method, params, era, listed, ttl, port) | ({"resultType": "complete"} if modern else {})
             answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
             if not modern:
                 self.begin_events(f"Mcp-Session-Id: bench-{counts[method]}\r\n" if method == "initialize" else "")

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mcp.types import Implementation, Tool
 from pydantic import TypeAdapter, ValidationError
@@ -72,6 +72,8 @@ class Catalogue:
         self._outdated: dict[GrantKey, datetime] = {}
         """When servers said, to this process, that their tools had changed."""
         self._parsed: WeakValueDictionary[str, ListedTools] = WeakValueDictionary()
+        self._written: WeakKeyDictionary[ListedTools, dict[str, tuple[str, str]]] = WeakKeyDictionary()
+        """By URL, a listing's hash and document: what comes again is not written out again."""
         self._reading: SingleFlight[str, None] = SingleFlight()
 
     async def keep(self, key: GrantKey, listed: ListedTools, *, anonymous: bool) -> ListedTools:
@@ -80,10 +82,10 @@ class Catalogue:
         Never an error: the server has answered, and its answer is not lost because the database is away.
         """
         now = self._now()
-        document = _write(key.url, listed)
-        digest = hashlib.sha256(document.encode()).hexdigest()
+        digest, document = self._write(key.url, listed)
         listing = Listing(anybodys(key) if anonymous else key, digest, now, now + timedelta(seconds=listed.ttl), listed.public)
         before = self._remembered(listing.key)
+        self._parsed[digest] = listed  # rather than one read from the store: this one is recognised when it comes again
         known = self._remember(listing, listed)
         if before is None or not _only_newer(before.listing, listing):
             with suppress(StoreError):
@@ -135,6 +137,13 @@ class Catalogue:
             listed = self._parsed.get(listing.digest) or _read(listing.key.url, documents.get(listing.digest))
             if listed is not None:
                 self._remember(listing, listed)
+
+    def _write(self, url: str, listed: ListedTools) -> tuple[str, str]:
+        by_url = self._written.setdefault(listed, {})
+        if url not in by_url:
+            document = _write(url, listed)
+            by_url[url] = hashlib.sha256(document.encode()).hexdigest(), document
+        return by_url[url]
 
     def _remembered(self, key: GrantKey) -> Known | None:
         with self._lock:

@@ -6,6 +6,7 @@
 - `dispatcher`: streamable HTTP, one POST for each request, in the caller's task
 - `streams`: a session that has an owner task; `pipes` and `sse` are the transports that need one
 - `questions`: a server's questions to a person, in one form for both eras
+- `listings`: what a server lists, recognised when it comes again
 - `session`: negotiating, listing, calling
 - `opening`: a session with a server of each kind
 - `connection`: one session for each user and server, opened when needed, renewed, closed
@@ -15,6 +16,7 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from langchain_mcp_oauth.connections.connection import Connection, Connections
 from langchain_mcp_oauth.connections.endpoint import Unauthorized
-from langchain_mcp_oauth.connections.session import ListedTools, ToolResult
+from langchain_mcp_oauth.connections.listings import ListedTools
+from langchain_mcp_oauth.connections.session import ToolResult
 
 __all__ = ["Connection", "Connections", "ListedTools", "ProgressFnT", "ToolResult", "Unauthorized"]

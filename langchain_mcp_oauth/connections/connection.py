@@ -26,8 +26,9 @@ from mcp.types import (
 )
 
 from langchain_mcp_oauth.connections.endpoint import SessionExpired
+from langchain_mcp_oauth.connections.listings import ListedTools
 from langchain_mcp_oauth.connections.opening import Opening
-from langchain_mcp_oauth.connections.session import ListedTools, Session, ToolResult
+from langchain_mcp_oauth.connections.session import Session, ToolResult
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, ProtocolError, UnknownServerError
 from langchain_mcp_oauth.models import Credentials, Grant, GrantKey
 from langchain_mcp_oauth.servers import AnyServer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -35,11 +34,12 @@ from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from langchain_mcp_oauth.connections.endpoint import ServerTrouble
+from langchain_mcp_oauth.connections.listings import ListedTools, RecognisingDispatcher, Repeated
 from langchain_mcp_oauth.connections.questions import Question, answer, current_answers, parse_answers, to_input_required
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import user_agent
 
-__all__ = ["ListedTools", "Session", "ToolResult"]
+__all__ = ["Session", "ToolResult"]
 
 MAX_PAGES = 50
 MAX_TOOLS = 1_000
@@ -62,20 +62,6 @@ T = TypeVar("T")
 P = TypeVar("P", bound=PaginatedResult)
 
 _Send: TypeAlias = Callable[..., Awaitable[ToolResult]]
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class ListedTools:
-    """What a server offers one user. All of it is the server's own word, not to be trusted."""
-
-    tools: tuple[Tool, ...]
-    server_info: Implementation | None = None
-    instructions: str | None = None
-    protocol_version: str | None = None
-    ttl: float = 0.0
-    """Seconds for which it need not be asked again (2026-07-28, SEP-2549); 0 where it does not say."""
-    public: bool = False
-    """It says that others may be shown the same."""
 
 
 class Session(ClientSession):
@@ -103,18 +89,22 @@ class Session(ClientSession):
         extensions: tuple[str, ...] = (),
     ) -> None:
         name, _, version = user_agent().partition("/")
+        recognising = RecognisingDispatcher(dispatcher)
         super().__init__(
-            dispatcher=dispatcher,
+            dispatcher=recognising,
             client_info=Implementation(name=name, version=version),
             elicitation_callback=answer if asks else None,
             logging_callback=logging_callback,
             message_handler=self._hear,
             extensions={name: {} for name in extensions} or None,
         )
+        self._recognise = recognising.recognise
         self._tools_changed = tools_changed
         self._place = place
         self._leave = leave
         self._asks = asks
+        self._taken_in: ListToolsResult | None = None
+        """The listing, of one page, from which the SDK has taken what it needs for calls; when it comes again, nothing is to be done."""
         self._presumed: DiscoverResult | None = None
         """What we adopted instead of asking."""
 
@@ -179,7 +169,7 @@ class Session(ClientSession):
         pages: list[ListToolsResult] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            pages.append(await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None))
+            pages.append(await self._page(cursor))
             cursor = pages[-1].next_cursor
             if sum(len(page.tools) for page in pages) > MAX_TOOLS or not cursor:
                 break
@@ -190,7 +180,15 @@ class Session(ClientSession):
         for tool in tools:  # a second tool of the same name could not be called, and would hide behind the first (R42)
             first.setdefault(tool.name, tool)
         ttl, public = self._hints(pages)
-        return ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version, ttl, public)
+        self._taken_in = pages[0] if len(pages) == 1 else None
+        listed = ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version, ttl, public, self._taken_in)
+        return self._recognise(listed)
+
+    async def _page(self, cursor: str | None) -> ListToolsResult:
+        try:
+            return await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
+        except Repeated as repeated:
+            return repeated.page
 
     async def all_resources(self) -> tuple[Resource, ...]:
         """All pages of the listing of resources. Raises as `list_all`."""
@@ -261,6 +259,10 @@ class Session(ClientSession):
         """As the SDK's; a result that does not fit the revision is our error."""
         try:
             return await super().send_request(*args, **kwargs)
+        except Repeated as repeated:
+            if repeated.page is self._taken_in:
+                raise
+            return repeated.page
         except ValidationError:
             raise ProtocolError(f"{self._place} sent a result that does not fit its revision of MCP.") from None
 
