@@ -63,6 +63,7 @@ async def test_what_anybody_may_list_needs_no_user(make_toolkit: MakeToolkit, al
     assert "alice" in str(await tools["whoami"].ainvoke({}, {"configurable": {"user_id": "alice"}}))
 
 
+@pytest.mark.slow
 @open_listing
 async def test_a_server_that_is_down_is_listed_from_the_catalogue(make_toolkit: MakeToolkit, server: ProtectedServer) -> None:
     """`cached`, with and without a user: what it told anybody last is shown, though it cannot be reached now."""

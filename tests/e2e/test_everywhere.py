@@ -57,6 +57,7 @@ async def agent_of(make_toolkit: MakeToolkit, *calls: str, saver: Any = None, **
 # Streams ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @one_era
 @pytest.mark.parametrize(
     ("mode", "shows"),
@@ -175,6 +176,7 @@ MIDDLEWARES: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @one_era
 @pytest.mark.parametrize("other", MIDDLEWARES.values(), ids=MIDDLEWARES)
 @pytest.mark.parametrize("outer", [True, False], ids=["around", "within"])
@@ -225,6 +227,7 @@ def other_loops() -> Iterator[list[asyncio.AbstractEventLoop]]:
         loop.close()
 
 
+@pytest.mark.slow
 @one_era
 async def test_one_agent_in_many_loops_and_threads(
     make_toolkit: MakeToolkit, alice: Person, other_loops: list[asyncio.AbstractEventLoop]
