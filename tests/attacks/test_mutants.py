@@ -67,7 +67,21 @@ def run(forks: subprocess.Popen[str], copy: Path, attacks: set[str], seconds: in
     chosen = [f"tests/attacks/{attack}" for attack in sorted(attacks)]
     order = {
         "directory": str(copy),
-        "arguments": ["-q", "-rfE", "--tb=line", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "", *chosen],
+        "arguments": [
+            "-q",
+            "-rfE",
+            "--tb=line",
+            "--assert=plain",
+            "-W",
+            "ignore::pytest.PytestUnraisableExceptionWarning",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-m",
+            "",
+            *chosen,
+        ],
         "environment": {"LANGCHAIN_MCP_OAUTH_MUTANT": str(copy)},
         "output": str(copy / "output"),
         "seconds": seconds,

@@ -101,13 +101,17 @@ async def test_r02_no_inner_address_is_even_tried(
     assert (PUBLIC, 443) in attempts
 
 
-async def test_r03_an_entry_opens_one_place_only(victim: Victim, hostile: Hostile, inside: Hostile) -> None:
+async def test_r03_an_entry_opens_one_place_only(victim: Victim, hostile: Hostile, inside: Hostile, names: dict[str, Any]) -> None:
     """Not another port of the same host, nor another host with the same port; the very place, it does (control)."""
     hostile.resource["authorization_servers"] = [inside.origin]
     host, _, port = inside.entry.rpartition(":")
     for near in (f"{host}:1", f"127.0.0.1:{port}", host, f"x{inside.entry}"):
         assert isinstance(await failure(victim(allowed_private_hosts=[near]).aget_tools()), UnsafeURLError)
+    names["inner.example"] = [["127.0.0.66"]]
+    hostile.resource["authorization_servers"] = [inner_name(inside)]
+    assert isinstance(await failure(victim(allowed_private_hosts=["inner.example:1"]).aget_tools()), UnsafeURLError)
     assert inside.opened == 0
+    hostile.resource["authorization_servers"] = [inside.origin]
     await asked(victim(allowed_private_hosts=[inside.entry]))
     assert inside.opened == 1
 
@@ -204,7 +208,8 @@ async def test_r08_a_compressed_answer_is_refused(victim: Victim, hostile: Hosti
     [read] = await log_in(victim())
 
     def bomb(seen: Seen) -> bytes:
-        return http(200, gzip.compress(result(seen, text("x" * 1_000_000)).partition(b"\r\n\r\n")[2]), Content_Encoding="gzip")
+        event = b"data: " + result(seen, text("x" * 1_000_000)).partition(b"\r\n\r\n")[2] + b"\n\n"
+        return http(200, gzip.compress(event), "text/event-stream", Content_Encoding="gzip")
 
     hostile.says["tools/call"] = bomb
     assert isinstance(await failure(call(read)), ProtocolError)
