@@ -230,5 +230,5 @@ def test_the_command(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     newest = schema.newest_version()
     assert outputs == [f"The tables are at version {newest}; they are new.\n", f"The tables are at version {newest}.\n"]
     refused = runner.invoke(cli.app, ["db", "upgrade", "--store", "nothing://user:canary@host/x"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2  # a mistake in how it was called
     assert "canary" not in refused.output
