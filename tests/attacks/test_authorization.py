@@ -83,6 +83,8 @@ async def test_r17_nothing_is_guessed(victim: Victim, hostile: Hostile) -> None:
     """Without metadata no `/authorize` or `/token` is made up."""
     hostile.says["/.well-known/oauth-authorization-server"] = http(404)
     assert isinstance(await failure(victim().aget_tools()), DiscoveryError)
+    hostile.says["/.well-known/oauth-protected-resource/mcp"] = http(404)
+    assert isinstance(await failure(victim().aget_tools()), DiscoveryError)
     assert hostile.at("/register") == hostile.at("/token") == []
 
 
