@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from authlib.oauth2.rfc7523 import private_key_jwt_sign
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
 from pydantic_core import from_json
 
 from langchain_mcp_oauth.models import ClientRegistration
+
+if TYPE_CHECKING:  # joserfc is imported when there is a key: it takes as long as the rest of `oauth/`
+    from joserfc.jwk import ECKey, RSAKey
 
 __all__ = ["client_assertion", "import_private_key"]
 
@@ -27,6 +27,8 @@ def client_assertion(client: ClientRegistration) -> dict[str, str]:
     Args:
         client: Must hold its private key as `client_secret`.
     """
+    from authlib.oauth2.rfc7523 import private_key_jwt_sign
+
     assert client.client_secret is not None, "the caller has looked"
     key = import_private_key(client.client_secret.get_secret_value())
     header = {"kid": key.kid} if key.kid else {}
@@ -41,6 +43,9 @@ def import_private_key(text: str) -> RSAKey | ECKey:
     Raises:
         ValueError: it is none; the message holds nothing of it.
     """
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey, RSAKey
+
     value: str | dict[str, Any] = from_json(text) if text.lstrip().startswith("{") else text
     for kind in (RSAKey, ECKey):
         try:
@@ -54,4 +59,6 @@ def import_private_key(text: str) -> RSAKey | ECKey:
 
 def algorithm_of(key: RSAKey | ECKey) -> str:
     """Its JWK's own, else the usual one of its kind (RFC 7518 §3.1)."""
+    from joserfc.jwk import RSAKey
+
     return key.alg or ("RS256" if isinstance(key, RSAKey) else _ALGORITHMS[key.curve_name])

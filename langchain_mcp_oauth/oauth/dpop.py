@@ -13,8 +13,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import httpx2
-from joserfc import jwt
-from joserfc.jwk import ECKey
 from pydantic import SecretStr
 from pydantic_core import from_json
 
@@ -22,7 +20,9 @@ from langchain_mcp_oauth.errors import DiscoveryError
 from langchain_mcp_oauth.models import BearerChallenge, Grant
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # joserfc is imported when there is a key: it takes as long as the rest of `oauth/`
+    from joserfc.jwk import ECKey
+
     from langchain_mcp_oauth.oauth.discovery import Discovery
     from langchain_mcp_oauth.servers import MCPServer
 
@@ -54,6 +54,8 @@ def key_for(server: MCPServer, discovery: Discovery, challenge: BearerChallenge 
         raise DiscoveryError(
             f"{discovery.issuer} does not accept DPoP proofs signed with {ALGORITHM}, the one way this library signs them."
         )
+    from joserfc.jwk import ECKey
+
     return SecretStr(json.dumps(ECKey.generate_key("P-256").as_dict(private=True)))
 
 
@@ -73,6 +75,8 @@ def add_proof(
         nonce: What the server last gave (§8).
         access_token: Sent with it; its hash is signed too (`ath`).
     """
+    from joserfc import jwt
+
     signing = _import(key)
     claims: dict[str, str | int] = {
         "jti": secrets.token_urlsafe(16),
@@ -97,4 +101,6 @@ def nonce_of(response: httpx2.Response) -> str | None:
 
 
 def _import(key: SecretStr) -> ECKey:
+    from joserfc.jwk import ECKey
+
     return ECKey.import_key(from_json(key.get_secret_value()))
