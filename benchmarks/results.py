@@ -27,7 +27,7 @@ class Target:
     def verdict(self) -> str:
         middle = statistics.median(self.measured)
         holds: Callable[[float], bool] = (lambda limit: middle >= limit) if self.at_least else (lambda limit: middle <= limit)
-        return "better than hoped" if holds(self.hoped) else "met" if holds(self.must) else "**missed**"
+        return "as hoped" if holds(self.hoped) else "met" if holds(self.must) else "**missed**"
 
     def row(self) -> list[str]:
         sign = "≥" if self.at_least else "≤"
