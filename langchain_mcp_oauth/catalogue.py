@@ -85,7 +85,8 @@ class Catalogue:
         digest, document = self._write(key.url, listed)
         listing = Listing(anybodys(key) if anonymous else key, digest, now, now + timedelta(seconds=listed.ttl), listed.public)
         before = self._remembered(listing.key)
-        self._parsed[digest] = listed  # rather than one read from the store: this one is recognised when it comes again
+        if listed.page is not None and (parsed := self._parsed.get(digest)) is not None and parsed.page is None:
+            del self._parsed[digest]  # it was read from the store; the one that came from the server is recognised when it comes again
         known = self._remember(listing, listed)
         if before is None or not _only_newer(before.listing, listing):
             with suppress(StoreError):

@@ -30,7 +30,7 @@ from langchain_mcp_oauth.connections import Connection, Connections, ListedTools
 from langchain_mcp_oauth.credentials import CredentialBook
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, ConnectionFailed, ProtocolError, TokenRejectedError
 from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
-from langchain_mcp_oauth.http import Reach, drive, guarded_client, host_port
+from langchain_mcp_oauth.http import Reach, check_proxy, drive, guarded_client, host_port
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import BearerChallenge, Credentials, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
@@ -104,13 +104,17 @@ class Service:
         pin_tools: bool = False,
         on_event: OnEvent | None = None,
         is_attended: Callable[[], bool] = lambda: False,
+        proxy: str | None = None,
     ) -> None:
         allowed = allowed_private_hosts | _own_loopback_hosts(servers)
+        proxy = check_proxy(proxy) if proxy is not None else None
 
         def connect() -> _Parts:
-            client = guarded_client(allowed_hosts=allowed)
-            common = partial(Connections, client, servers, timeout=timeout, tools_changed=self.catalogue.outdate, logging_callback=_log)
-            return _Parts(client, common(), common(elicitation=True))
+            client = guarded_client(allowed_hosts=allowed, proxy=proxy)
+            kinds = partial(
+                Connections, client, servers, timeout=timeout, tools_changed=self.catalogue.outdate, logging_callback=_log, versions={}
+            )
+            return _Parts(client, kinds(), kinds(elicitation=True))
 
         self.servers = servers
         """The configured servers by name."""

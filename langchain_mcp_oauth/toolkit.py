@@ -91,6 +91,8 @@ class MCPOAuthToolkit(BaseToolkit):
         on_elicitation: Answers the questions that servers ask a person during a call: takes the payload of an `mcp_elicitation` interrupt,
             returns (or awaits) `{"responses": {key: {"action": "accept", "content": {…}}}}`. Default: an interrupt, inside a graph; outside
             of one servers are told that nobody can be asked.
+        proxy: An egress proxy, as `http://proxy.internal:3128`, perhaps with a user and password; everything but loopback goes through
+            it, and which addresses may be reached is then the proxy's to decide. Default: none; the environment's are not read.
 
     Raises:
         ConfigurationError: an option cannot work; the message names it.
@@ -129,6 +131,7 @@ class MCPOAuthToolkit(BaseToolkit):
         on_event: OnEvent | None = None,
         interrupt_format: InterruptFormat = "native",
         on_elicitation: OnElicitation | None = None,
+        proxy: str | None = None,
     ) -> None:
         super().__init__()
         _check("on_server_error", on_server_error, OnServerError)
@@ -151,6 +154,7 @@ class MCPOAuthToolkit(BaseToolkit):
             pin_tools=pin_tools,
             on_event=on_event,
             is_attended=lambda: on_elicitation is not None or current_run() is not None,
+            proxy=proxy,
         )
         self._lister = Lister(self._service, on_server_error, on_unauthorized)
 

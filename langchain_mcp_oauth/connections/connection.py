@@ -67,6 +67,7 @@ class Connections:
         elicitation: Tell servers that a person can be asked; `call_tool` then returns an `InputRequiredResult` for their questions.
         logging_callback: Takes the log messages that 2025-11-25 servers send while they work on a request.
         tools_changed: Awaited when a server says, inside an answer to this user, that its tools are others now.
+        versions: By server, what was negotiated last: all that one user's session ever tells another's. Given, it is shared.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Connections:
         elicitation: bool = False,
         logging_callback: LoggingFnT | None = None,
         tools_changed: Callable[[GrantKey], Awaitable[None]] | None = None,
+        versions: dict[str, str] | None = None,
     ) -> None:
         self.timeout = timeout
         self.clock = clock
@@ -91,8 +93,7 @@ class Connections:
         """The one unused longest first."""
         self._replaced: list[Connection] = []
         """Made with values that are no longer the user's; closed when nobody uses them any more."""
-        self._versions: dict[str, str] = {}
-        """By server, what was negotiated last: all that one user's session ever tells another's."""
+        self._versions = versions if versions is not None else {}
 
     def get(self, key: GrantKey, credentials: Credentials | None = None) -> Connection:
         """This user's connection to this server, for one operation: ask again for the next. Nothing is sent yet.

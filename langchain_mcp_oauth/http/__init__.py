@@ -7,7 +7,7 @@
 - `driving`: a conversation's requests and answers, under one deadline
 """
 
-from langchain_mcp_oauth.http.client import GuardedTransport, guarded_client, user_agent
+from langchain_mcp_oauth.http.client import GuardedTransport, check_proxy, guarded_client, user_agent
 from langchain_mcp_oauth.http.driving import connection_failed, drive, is_certificate_error, place_of, read_body
 from langchain_mcp_oauth.http.guard import Resolver, host_port, is_public, resolve
 from langchain_mcp_oauth.http.reaching import Reach
@@ -16,6 +16,7 @@ __all__ = [
     "GuardedTransport",
     "Reach",
     "Resolver",
+    "check_proxy",
     "connection_failed",
     "drive",
     "guarded_client",

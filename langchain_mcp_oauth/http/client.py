@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
 
-from langchain_mcp_oauth.errors import ProtocolError, UnsafeURLError
-from langchain_mcp_oauth.http.guard import GuardedBackend, Resolver, check_scheme, resolve
-from langchain_mcp_oauth.http.pool import ConnectionPool
-from langchain_mcp_oauth.oauth.urls import DEFAULT_PORTS
+from langchain_mcp_oauth.errors import ConfigurationError, ProtocolError, UnsafeURLError
+from langchain_mcp_oauth.http.guard import GuardedBackend, Resolver, check_scheme, host_port, resolve
+from langchain_mcp_oauth.http.pool import Connection, ConnectionPool
+from langchain_mcp_oauth.oauth.urls import DEFAULT_PORTS, is_loopback_host
 
-__all__ = ["GuardedTransport", "guarded_client", "user_agent"]
+__all__ = ["GuardedTransport", "check_proxy", "guarded_client", "user_agent"]
 
 KEEP_ALIVE = 300.0
 """Seconds an idle connection is kept: a model's turn and a person's login are longer than the usual five."""
@@ -35,7 +37,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         ProtocolError: the server compressed its answer though it was asked not to.
     """
 
-    def __init__(self, *, allowed_hosts: frozenset[str], resolver: Resolver, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, *, allowed_hosts: frozenset[str], resolver: Resolver, ssl_context: ssl.SSLContext, proxy: str | None) -> None:
         super().__init__(verify=ssl_context, trust_env=False)
         allowed_hosts = frozenset(entry.lower() for entry in allowed_hosts)
         backend = GuardedBackend(allowed_hosts, resolver)
@@ -49,8 +51,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         def connect(origin: httpcore2.Origin) -> httpcore2.AsyncHTTPConnection:
             return httpcore2.AsyncHTTPConnection(origin, ssl_context, keepalive_expiry=KEEP_ALIVE, network_backend=backend)
 
+        through = _tunnels(proxy, resolver, ssl_context) if proxy else connect
+
+        def connect_or_tunnel(origin: httpcore2.Origin) -> Connection:
+            """This machine's loopback is not the proxy's."""
+            return (connect if is_loopback_host(origin.host.decode()) else through)(origin)
+
         # httpx2 offers no argument for its pool. The transport is still httpx2's, so that tools which patch it go on working.
-        self._pool = ConnectionPool(connect)  # type: ignore[assignment]
+        self._pool = ConnectionPool(connect_or_tunnel)  # type: ignore[assignment]
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; no redirect is followed."""
@@ -68,7 +76,11 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
 
 
 def guarded_client(
-    *, allowed_hosts: frozenset[str] = frozenset(), resolver: Resolver = resolve, ssl_context: ssl.SSLContext | None = None
+    *,
+    allowed_hosts: frozenset[str] = frozenset(),
+    resolver: Resolver = resolve,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: str | None = None,
 ) -> httpx2.AsyncClient:
     """A client for one event loop, to be shared by all users and servers, and closed by its maker.
 
@@ -79,13 +91,47 @@ def guarded_client(
         allowed_hosts: What may be contacted besides the public internet, each an exact `host:port`, e.g. `127.0.0.1:8123`.
         resolver: Host and port to numeric addresses.
         ssl_context: For trust anchors of your own. Default: the system's (or `SSL_CERT_FILE`), loaded once for the process.
+        proxy: See `check_proxy`. Default: none; the environment's are not read.
     """
+    tls = ssl_context or _tls()
     return httpx2.AsyncClient(
-        transport=GuardedTransport(allowed_hosts=allowed_hosts, resolver=resolver, ssl_context=ssl_context or _tls()),
+        transport=GuardedTransport(allowed_hosts=allowed_hosts, resolver=resolver, ssl_context=tls, proxy=proxy),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         trust_env=False,
     )
+
+
+def check_proxy(url: str) -> str:
+    """The URL of an egress proxy, http or https, perhaps with a user and password for it.
+
+    Everything but loopback goes through it (CONNECT, RFC 9110 §9.3.6), TLS ends at the server and not there. It resolves the names, so
+    which addresses may be reached is the proxy's to decide (R14).
+
+    Raises:
+        ConfigurationError: it is none that could be used.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:  # its text may hold a password
+        raise ConfigurationError('proxy must be the http or https URL of a proxy, such as "http://proxy.internal:3128".')
+    return url
+
+
+def _tunnels(proxy: str, resolver: Resolver, ssl_context: ssl.SSLContext) -> Callable[[httpcore2.Origin], Connection]:
+    """How to connect through the proxy; the connection to the proxy itself may go nowhere else."""
+    parsed = httpx2.Proxy(proxy)
+    return httpcore2.AsyncHTTPProxy(
+        str(parsed.url),
+        proxy_auth=parsed.raw_auth,
+        ssl_context=ssl_context,
+        proxy_ssl_context=ssl_context if parsed.url.scheme == "https" else None,
+        keepalive_expiry=KEEP_ALIVE,
+        network_backend=GuardedBackend(frozenset({host_port(str(parsed.url))}), resolver),
+    ).create_connection
 
 
 @cache

@@ -147,7 +147,7 @@ MUTANTS = [
     Mutant(
         14,
         "http/client.py",
-        """        transport=GuardedTransport(allowed_hosts=allowed_hosts, resolver=resolver, ssl_context=ssl_context or _tls()),
+        """        transport=GuardedTransport(allowed_hosts=allowed_hosts, resolver=resolver, ssl_context=tls, proxy=proxy),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         trust_env=False,
