@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +47,7 @@ from langchain_mcp_oauth.oauth.decisions import (
     step_up_scopes,
     union,
 )
+from langchain_mcp_oauth.oauth.headers import Place
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.obtaining import Obtainer, fits, kept_under
@@ -80,6 +81,7 @@ class Authorizer:
         start_url: Where the application's start links live; None puts the authorization server's own URL into `AuthRequired`.
         on_login: Told of every login that was completed, brought along, or ended here.
         events: Where it is said what happened.
+        foreign: See `World.foreign`.
         now, sleep, random: The clock (aware UTC), the pause between two looks at another process's work, and a source of
             URL-safe text made of that many random bytes.
     """
@@ -95,6 +97,7 @@ class Authorizer:
         start_url: str | None = None,
         on_login: Callable[[GrantKey], None] = lambda _: None,
         events: Events | None = None,
+        foreign: Mapping[str, Collection[Place]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[int], str] = secrets.token_urlsafe,
@@ -107,7 +110,16 @@ class Authorizer:
         self._now = now
         self._cache = GrantCache()
         self._looks: SingleFlight[tuple[GrantKey, int], Grant | None] = SingleFlight()
-        self._world = World(servers=servers, store=store, drive=drive, now=now, sleep=sleep, random=random, events=events or Events())
+        self._world = World(
+            servers=servers,
+            store=store,
+            drive=drive,
+            now=now,
+            sleep=sleep,
+            random=random,
+            events=events or Events(),
+            foreign=foreign or {},
+        )
         self._refresher = Refresher(self._world)
         self._obtainer = Obtainer(self._world)
         self._authorizing = Authorizing(self._world, redirect_uri=redirect_uri, lifetime=request_lifetime)

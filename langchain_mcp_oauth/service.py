@@ -34,6 +34,7 @@ from langchain_mcp_oauth.http import Reach, check_proxy, drive, guarded_client, 
 from langchain_mcp_oauth.loops import LoopLocal
 from langchain_mcp_oauth.models import BearerChallenge, Credentials, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.oauth.headers import Place
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
 from langchain_mcp_oauth.pinning import check_pins
 from langchain_mcp_oauth.servers import AnyServer, MCPServer
@@ -136,6 +137,7 @@ class Service:
             request_lifetime=request_lifetime,
             on_login=self._login_changed,
             events=self.events,
+            foreign=_foreign_loopback(servers, allowed_private_hosts),
         )
 
     def key(self, user_id: str, server: str) -> GrantKey:
@@ -416,7 +418,18 @@ async def _close(parts: _Parts) -> None:
     await parts.client.aclose()
 
 
+def _on_loopback(servers: dict[str, AnyServer]) -> dict[str, str]:
+    """The URLs of configured servers on loopback, by server."""
+    urls = {name: server.url for name, server in servers.items() if isinstance(server, MCPServer)}
+    return {name: url for name, url in urls.items() if is_loopback_host(origin(url)[1])}
+
+
 def _own_loopback_hosts(servers: dict[str, AnyServer]) -> frozenset[str]:
     """A configured server on loopback needs no permission (development); nothing that the network names gets one."""
-    urls = [server.url for server in servers.values() if isinstance(server, MCPServer)]
-    return frozenset(host_port(url) for url in urls if is_loopback_host(origin(url)[1]))
+    return frozenset(map(host_port, _on_loopback(servers).values()))
+
+
+def _foreign_loopback(servers: dict[str, AnyServer], allowed: frozenset[str]) -> dict[str, frozenset[Place]]:
+    """By server, what is on loopback only because another server is configured there, and may be named by nobody else."""
+    here = frozenset(origin(url)[1:] for url in _on_loopback(servers).values() if host_port(url) not in allowed)
+    return {name: here - {origin(server.url)[1:]} for name, server in servers.items() if isinstance(server, MCPServer)}

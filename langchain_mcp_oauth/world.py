@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 from langchain_mcp_oauth.events import Events
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Drive, Flow
-from langchain_mcp_oauth.oauth.headers import with_headers
+from langchain_mcp_oauth.oauth.headers import Place, keeping_out, with_headers
 from langchain_mcp_oauth.servers import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
 
@@ -34,6 +34,8 @@ class World:
     """URL-safe text made of that many random bytes."""
     events: Events = field(default_factory=Events)
     """Where it is said what happened."""
+    foreign: Mapping[str, Collection[Place]] = field(default_factory=dict)
+    """By server, what belongs to others on loopback, which no conversation about it goes to."""
 
     def server(self, key: GrantKey) -> MCPServer:
         """The options of this login's server; the defaults if it is no longer configured."""
@@ -41,7 +43,7 @@ class World:
 
     async def ask(self, key: GrantKey, flow: Flow[T]) -> T:
         """Hold an OAuth conversation about this login."""
-        return await self.drive(with_headers(flow, self.server(key)))
+        return await self.drive(keeping_out(with_headers(flow, self.server(key)), self.foreign.get(key.server, ())))
 
     def with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
         """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""

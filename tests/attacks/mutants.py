@@ -50,6 +50,13 @@ MUTANTS = [
         (NETWORK + "test_r03_an_entry_opens_one_place_only",),
     ),
     Mutant(
+        3,
+        "oauth/headers.py",
+        "if (host, port) in places:",
+        "if False:",
+        (NETWORK + "test_r03_another_servers_loopback_is_not_ones_own",),
+    ),
+    Mutant(
         4,
         "oauth/urls.py",
         'if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback_host(parts.hostname)):',

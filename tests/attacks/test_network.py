@@ -116,6 +116,16 @@ async def test_r03_an_entry_opens_one_place_only(victim: Victim, hostile: Hostil
     assert inside.opened == 1
 
 
+async def test_r03_another_servers_loopback_is_not_ones_own(victim: Victim, hostile: Hostile, inside: Hostile) -> None:
+    """A server on loopback needs no entry for itself; whoever else names it is refused, until the operator says so (control)."""
+    servers = {"files": hostile.url, "mine": f"{inside.origin}/mcp"}
+    hostile.resource["authorization_servers"] = [inside.origin]
+    assert isinstance(await failure(victim(servers).begin_authorization("files")), UnsafeURLError)
+    assert inside.opened == 0
+    assert await victim(servers, allowed_private_hosts=[inside.entry]).begin_authorization("files")
+    assert inside.opened == 1
+
+
 @pytest.mark.parametrize("member", ["authorization_endpoint", "token_endpoint", "registration_endpoint"])
 async def test_r04_no_clear_text(victim: Victim, hostile: Hostile, member: str) -> None:
     """http away from loopback is refused wherever it is named; on loopback, with permission, it works (control)."""
