@@ -233,7 +233,7 @@ async def test_a_further_user_costs_little(here: Catalogue) -> None:
 
     await join(0, 10)  # what the database's driver keeps for itself is there by then
     tracemalloc.start()
-    await join(10, 50)
+    await join(10, 310)  # so many that nothing else counts that happens in this process meanwhile
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown / 40 < 1024
+    assert grown / 300 < 1024
