@@ -28,7 +28,7 @@ def serve(
         await _serve(printer, read_settings(config, user, store, allow), port, open_page=open_page)
 
     printer.run(do())
-    raise typer.Exit(Exit.OK)
+    raise typer.Exit(Exit.INTERRUPTED)  # it ends by a signal alone; whether asyncio raises that again depends on when it came
 
 
 async def _serve(printer: Printer, settings: Settings, port: int, *, open_page: bool) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, UpdateBase
 from sqlmodel import Session, SQLModel, insert, update
 
-__all__ = ["change", "put"]
+__all__ = ["change", "put", "put_read"]
 
 
 def change(session: Session, statement: UpdateBase) -> int:
     """Run an UPDATE, DELETE or INSERT; return how many rows it met."""
     return session.exec(statement, execution_options={"synchronize_session": False}).rowcount
+
+
+def put_read(session: Session, row: SQLModel, which: ColumnElement[bool], *, found: bool) -> None:
+    """Replace the row that was read to be changed, or insert it. One that came since is a collision: all is read and done again."""
+    values = row.model_dump()
+    change(session, update(type(row)).where(which).values(values) if found else insert(type(row)).values(values))
 
 
 def put(session: Session, row: SQLModel, which: ColumnElement[bool]) -> None:

@@ -32,7 +32,7 @@ from langchain_mcp_oauth.models import (
 )
 from langchain_mcp_oauth.store import _listings, _rows
 from langchain_mcp_oauth.store._database import Database
-from langchain_mcp_oauth.store._statements import change, put
+from langchain_mcp_oauth.store._statements import change, put, put_read
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
 from langchain_mcp_oauth.store.sealing import Keys, Sealer
@@ -254,7 +254,7 @@ class SQLModelTokenStore(TokenStore):
         def work(session: Session) -> Credentials:
             before = self._credentials(session, key)
             saved = Credentials(key=key, values={**(before.values if before else {}), **values}, version=self._unique())
-            put(session, _rows.credentials_row(saved, self._sealer), _of(CredentialsRow, key))
+            put_read(session, _rows.credentials_row(saved, self._sealer), _of(CredentialsRow, key), found=before is not None)
             _listings.forget(session, key)
             return saved
 
@@ -289,8 +289,10 @@ class SQLModelTokenStore(TokenStore):
             return pinned
 
         def work(session: Session) -> Mapping[str, str]:
-            before = self._pinned(session, key) or {}
-            return self._pin(session, key, dict(islice({**before, **fingerprints, **before}.items(), MAX_PINS)))
+            pinned = self._pinned(session, key)
+            before = pinned or {}
+            pins = dict(islice({**before, **fingerprints, **before}.items(), MAX_PINS))
+            return self._pin(session, key, pins, found=pinned is not None)
 
         return await self._write(work)
 
@@ -299,7 +301,8 @@ class SQLModelTokenStore(TokenStore):
             if fingerprints is None:
                 change(session, delete(PinRow).where(_of(PinRow, key)))
             else:
-                self._pin(session, key, {**(self._pinned(session, key) or {}), **fingerprints})
+                pinned = self._pinned(session, key)
+                self._pin(session, key, {**(pinned or {}), **fingerprints}, found=pinned is not None)
 
         await self._write(work)
 
@@ -307,8 +310,8 @@ class SQLModelTokenStore(TokenStore):
         row = session.exec(select(PinRow).where(_of(PinRow, key)).with_for_update()).one_or_none()
         return _rows.read_pins(row, self._sealer) if row else None
 
-    def _pin(self, session: Session, key: GrantKey, pinned: dict[str, str]) -> dict[str, str]:
-        put(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key))
+    def _pin(self, session: Session, key: GrantKey, pinned: dict[str, str], *, found: bool) -> dict[str, str]:
+        put_read(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key), found=found)
         return pinned
 
     # Leases -----------------------------------------------------------------------------------------------------------------

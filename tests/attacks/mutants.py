@@ -330,9 +330,9 @@ MUTANTS = [
     ),
     Mutant(
         35,
-        "http/client.py",
-        "        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),\n",
-        "",
+        "connections/connection.py",
+        "connection = self._connections.get(key)",
+        "connection = next((one for known, one in self._connections.items() if known.server == key.server), None)",
         (TOKENS + "test_r35_users_share_nothing",),
     ),
     Mutant(

@@ -77,6 +77,7 @@ class Application:
             redirect_uri=REDIRECT_URI,
             user_id="alice",
             allowed_private_hosts=self.allowed_private_hosts,
+            schema_profile=lambda schema: schema,  # the suite wants it whole
         )
 
     def allowing(self, refusal: UnsafeURLError) -> Application:
