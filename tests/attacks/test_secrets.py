@@ -9,6 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,10 @@ def found(secrets: list[str], written: bytes | str) -> list[str]:
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> sqlite3.Connection:
+def rows(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """The database as somebody without the key sees it."""
-    return sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)
+    with closing(sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("columns", ["sealed", "sealed, issuer, accepted, version"])
@@ -67,14 +70,14 @@ async def test_r38_the_file_is_its_owners_and_forgets(victim: Victim, hostile: H
     place = tmp_path / "data" / "logins.db"
     toolkit = victim(store=f"sqlite:///{place}")
     await log_in(toolkit)
-    with sqlite3.connect(place) as rows:
+    with closing(sqlite3.connect(place, isolation_level=None)) as rows:
         [sealed] = rows.execute("SELECT sealed FROM mcp_oauth_grants").fetchone()
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.parent.iterdir()} == {0o600}
     assert any(sealed.encode() in path.read_bytes() for path in place.parent.iterdir())
     await toolkit.disconnect("files")
     await toolkit.aclose()
-    with sqlite3.connect(place) as rows:
+    with closing(sqlite3.connect(place, isolation_level=None)) as rows:
         rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert not any(sealed[20:120].encode() in path.read_bytes() for path in place.parent.iterdir())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ async def test_a_key_is_asked_for_where_the_tools_are_listed(toolkit: MCPOAuthTo
     echoed = await message(tools["echo"], text=f"the key is {VALUE}")
     assert echoed.text == "the key is [redacted]"  # as a token, a key does not come back
     assert (await toolkit.status())["keyed"].connected
-    assert VALUE not in "\n".join(sqlite3.connect(database.removeprefix("sqlite:///")).iterdump())
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as rows:
+        assert VALUE not in "\n".join(rows.iterdump())
     with pytest.raises(CredentialsRequired):
         await toolkit.for_user("bob").aget_tools()
 
