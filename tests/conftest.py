@@ -6,6 +6,7 @@ import ipaddress
 import sys
 from typing import Any
 
+import anyio
 import pytest
 
 pytest_plugins = ["langchain_mcp_oauth.testing.plugin"]
@@ -43,3 +44,16 @@ sys.addaudithook(_stay_on_loopback)
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Every attempt to connect anywhere; none succeeds."""
+    made: list[tuple[str, int]] = []
+
+    async def connect_tcp(remote_host: str, remote_port: int, **_: Any) -> None:
+        made.append((remote_host, remote_port))
+        raise OSError
+
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
+    return made

@@ -82,16 +82,3 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
     return table
-
-
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every attempt to connect anywhere; none succeeds."""
-    made: list[tuple[str, int]] = []
-
-    async def connect_tcp(remote_host: str, remote_port: int, **_: Any) -> None:
-        made.append((remote_host, remote_port))
-        raise OSError
-
-    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
-    return made

@@ -30,19 +30,6 @@ def says(*addresses: str) -> Resolver:
     return resolver
 
 
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Every attempt to connect, none of which succeeds."""
-    made: list[tuple[str, int]] = []
-
-    async def connect_tcp(remote_host: str, remote_port: int, **_: Any) -> None:
-        made.append((remote_host, remote_port))
-        raise OSError
-
-    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
-    return made
-
-
 @pytest.mark.parametrize(
     "addresses",
     [

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import httpx2
@@ -103,16 +103,11 @@ async def test_loopback_is_this_machines(proxy: WebServer) -> None:
 
 
 @pytest.mark.parametrize("url", ["socks5://user:canary@proxy:1080", "proxy:3128", "http://", "https://[", "ftp://user:canary@proxy"])
-def test_what_cannot_be_one_is_refused_at_once(url: str, make: Callable[[str], MCPOAuthToolkit]) -> None:
+def test_what_cannot_be_one_is_refused_at_once(url: str) -> None:
     """When the toolkit is made, and without its password."""
     with pytest.raises(ConfigurationError, match="proxy must be") as refused:
-        make(url)
+        MCPOAuthToolkit({}, store="sqlite://", proxy=url)
     assert "canary" not in str(refused.value)
-
-
-@pytest.fixture
-def make() -> Callable[[str], MCPOAuthToolkit]:
-    return lambda url: MCPOAuthToolkit({}, store="sqlite://", proxy=url)
 
 
 def port_of(server: WebServer) -> str:
