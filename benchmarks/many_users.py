@@ -25,7 +25,7 @@ import httpx2
 from pydantic import SecretStr
 
 from langchain_mcp_oauth import MCPOAuthError, MCPServer, SQLModelTokenStore
-from langchain_mcp_oauth.authorizer import Authorizer
+from langchain_mcp_oauth.authorizer.authorizer import Authorizer
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.decisions import JITTER, LEEWAY, is_due

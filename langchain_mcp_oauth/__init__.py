@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
     from langchain_mcp_oauth.grants.provided import TokenProvider
     from langchain_mcp_oauth.grants.workload import WorkloadIdentity
-    from langchain_mcp_oauth.interrupts import (
+    from langchain_mcp_oauth.interrupts.graph import (
         auth_interrupts,
         interrupt_run,
         is_auth_interrupt,
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     )
     from langchain_mcp_oauth.loopback import LoopbackBrowser, NotebookBrowser
     from langchain_mcp_oauth.middleware import MCPOAuthMiddleware
-    from langchain_mcp_oauth.programs import StdioServer
-    from langchain_mcp_oauth.servers import MCPServer, RegisteredClient
+    from langchain_mcp_oauth.servers.programs import StdioServer
+    from langchain_mcp_oauth.servers.remote import MCPServer, RegisteredClient
     from langchain_mcp_oauth.store.contract import TokenStore
     from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
     from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
-    from langchain_mcp_oauth.tools import MCPTool
+    from langchain_mcp_oauth.tools.tool import MCPTool
     from langchain_mcp_oauth.web import StartLinkCookie, callback_routes, client_metadata_route, connection_routes
 
 __version__ = "0.1.0"
@@ -150,26 +150,26 @@ _HOMES = {
     "LoopbackBrowser": "loopback",
     "MCPOAuthMiddleware": "middleware",
     "MCPOAuthToolkit": "toolkit",
-    "MCPServer": "servers",
-    "MCPTool": "tools",
+    "MCPServer": "servers.remote",
+    "MCPTool": "tools.tool",
     "NotebookBrowser": "loopback",
     "Refreshed": "events",
-    "RegisteredClient": "servers",
+    "RegisteredClient": "servers.remote",
     "SQLModelTokenStore": "store.sqlmodel",
     "StartLinkCookie": "web",
-    "StdioServer": "programs",
+    "StdioServer": "servers.programs",
     "TokenProvider": "grants.provided",
     "TokenStore": "store.contract",
     "WorkloadIdentity": "grants.workload",
-    "auth_interrupts": "interrupts",
+    "auth_interrupts": "interrupts.graph",
     "callback_routes": "web",
     "client_metadata_document": "client_document",
     "client_metadata_route": "web",
     "connection_routes": "web",
-    "interrupt_run": "interrupts",
-    "is_auth_interrupt": "interrupts",
-    "raise_auth_required": "interrupts",
-    "resume_command": "interrupts",
+    "interrupt_run": "interrupts.graph",
+    "is_auth_interrupt": "interrupts.graph",
+    "raise_auth_required": "interrupts.graph",
+    "resume_command": "interrupts.graph",
 }
 """Where names live; all others are errors."""
 

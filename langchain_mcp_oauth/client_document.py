@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri, is_loopback_host
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 if TYPE_CHECKING:
     from langchain_mcp_oauth.toolkit import MCPOAuthToolkit

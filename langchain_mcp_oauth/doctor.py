@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import httpx2
 
+from langchain_mcp_oauth.authorizer.world import Drive
 from langchain_mcp_oauth.errors import AuthorizationError, ConnectionFailed, MCPOAuthError, RegistrationError, UnsafeURLError
 from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth import Flow
@@ -21,8 +22,7 @@ from langchain_mcp_oauth.oauth.challenge import ask_for_challenge
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.urls import redacted, same_origin
-from langchain_mcp_oauth.servers import MCPServer
-from langchain_mcp_oauth.world import Drive
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["Finding", "examine"]
 

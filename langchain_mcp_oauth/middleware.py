@@ -13,12 +13,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langchain_core.runnables import ensure_config
 from langchain_core.tools import BaseTool
 
-from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, adrive, drive_sync
 from langchain_mcp_oauth.errors import AuthorizationDenied, AuthRequired, ConfigurationError, PersonRequired
-from langchain_mcp_oauth.listing import Lister, Offer
-from langchain_mcp_oauth.names import connect_name, may_be_ours
+from langchain_mcp_oauth.interrupts.asking import LIMIT, Asking, Conversation, adrive, drive_sync
 from langchain_mcp_oauth.toolkit import MCPOAuthToolkit
-from langchain_mcp_oauth.tools import UserTool, find_tool, make_connect_tool
+from langchain_mcp_oauth.tools.listing import Lister, Offer
+from langchain_mcp_oauth.tools.names import connect_name, may_be_ours
+from langchain_mcp_oauth.tools.tool import UserTool, find_tool, make_connect_tool
 
 __all__ = ["MCPOAuthMiddleware"]
 

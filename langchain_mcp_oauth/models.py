@@ -1,7 +1,7 @@
 """The nouns. All frozen; all times aware UTC; secrets are `SecretStr`, so a `repr` shows stars.
 
 These are not database rows (`store/tables.py`) and not wire documents (`mcp.shared.auth`): they are what the rules in `oauth/` and
-the service in `authorizer.py` talk about.
+the service in `authorizer/authorizer.py` talk about.
 """
 
 from __future__ import annotations

@@ -15,24 +15,24 @@ from langchain_core.tools import BaseTool, BaseToolkit
 from mcp.types import Prompt, Resource
 from pydantic import ConfigDict, PrivateAttr
 
-from langchain_mcp_oauth.answers import GivenCredentials
-from langchain_mcp_oauth.asking import LIMIT, Asking, Conversation, OnElicitation, adrive, drive_sync
-from langchain_mcp_oauth.authorizing import CompletedAuthorization
+from langchain_mcp_oauth.authorizer.authorizing import CompletedAuthorization
+from langchain_mcp_oauth.authorizer.status import ServerStatus
 from langchain_mcp_oauth.connections import ListedTools, ToolResult
-from langchain_mcp_oauth.content import to_blobs, to_messages
 from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, PersonRequired, UserRequiredError
 from langchain_mcp_oauth.events import OnEvent
-from langchain_mcp_oauth.interrupts import current_run, interrupt_run, user_of_run
-from langchain_mcp_oauth.listing import Lister, Offer, OnServerError, OnUnauthorized
-from langchain_mcp_oauth.loops import run_sync
+from langchain_mcp_oauth.interrupts.answers import GivenCredentials
+from langchain_mcp_oauth.interrupts.asking import LIMIT, Asking, Conversation, OnElicitation, adrive, drive_sync
+from langchain_mcp_oauth.interrupts.graph import current_run, interrupt_run, user_of_run
+from langchain_mcp_oauth.interrupts.payloads import InterruptFormat
 from langchain_mcp_oauth.oauth.urls import check_redirect_uri
-from langchain_mcp_oauth.payloads import InterruptFormat
 from langchain_mcp_oauth.profiles import Schema, common
-from langchain_mcp_oauth.servers import AnyServer, MCPServer, parse_servers
-from langchain_mcp_oauth.service import ALONE, Beside, Service
-from langchain_mcp_oauth.status import ServerStatus
+from langchain_mcp_oauth.servers.remote import AnyServer, MCPServer, parse_servers
+from langchain_mcp_oauth.service.loops import run_sync
+from langchain_mcp_oauth.service.service import ALONE, Beside, Service
 from langchain_mcp_oauth.store.contract import TokenStore
-from langchain_mcp_oauth.tools import make_connect_tool, make_tools
+from langchain_mcp_oauth.tools.content import to_blobs, to_messages
+from langchain_mcp_oauth.tools.listing import Lister, Offer, OnServerError, OnUnauthorized
+from langchain_mcp_oauth.tools.tool import make_connect_tool, make_tools
 
 __all__ = ["MCPOAuthToolkit"]
 

@@ -14,12 +14,11 @@ NAME = "langchain_mcp_oauth"
 
 FLOORS = [
     {"errors", "models", "events"},
-    {"oauth", "configured", "programs", "servers", "grants"},
-    {"http", "store", "single_flight", "leases", "grant_cache", "breaker"},
-    {"world", "refreshing", "obtaining", "devices", "authorizing", "status", "doctor", "authorizer"},
-    {"connections", "loops", "catalogue", "credentials", "pinning", "service"},
-    {"answers", "payloads", "eliciting", "interrupts", "asking", "reporting"}
-    | {"names", "profiles", "schemas", "content", "listing", "tools", "toolkit", "client_document"},
+    {"oauth", "servers", "grants"},
+    {"http", "store"},
+    {"authorizer", "doctor"},
+    {"connections", "service"},
+    {"profiles", "interrupts", "tools", "toolkit", "client_document"},
     {"middleware", "pages", "web", "loopback"},
     {"testing", "demo"},
     {"cli"},

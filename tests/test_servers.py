@@ -12,7 +12,7 @@ from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.grants.client_credentials import ClientCredentials
 from langchain_mcp_oauth.grants.enterprise import EnterpriseManaged
 from langchain_mcp_oauth.grants.workload import WorkloadIdentity
-from langchain_mcp_oauth.servers import MCPServer, StdioServer, parse_servers
+from langchain_mcp_oauth.servers.remote import MCPServer, StdioServer, parse_servers
 
 URL = "https://mcp.example.com/mcp"
 CANARY = "canary-7f3a9"

@@ -11,9 +11,9 @@ from mcp.types import CallToolResult, TextContent
 from langchain_mcp_oauth.cli.printing import Exit, Printer
 from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Server, Store, User, read_settings
 from langchain_mcp_oauth.errors import ConfigurationError
-from langchain_mcp_oauth.interrupts import raise_auth_required
+from langchain_mcp_oauth.interrupts.graph import raise_auth_required
 from langchain_mcp_oauth.loopback import LoopbackBrowser
-from langchain_mcp_oauth.tools import MCPTool
+from langchain_mcp_oauth.tools.tool import MCPTool
 
 __all__ = ["call", "tools"]
 

@@ -15,7 +15,7 @@ from langchain_mcp_oauth.http import drive, guarded_client, host_port
 from langchain_mcp_oauth.loopback import LoopbackBrowser
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["doctor"]
 

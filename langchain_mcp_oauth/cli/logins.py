@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
 from langchain_mcp_oauth.cli.printing import Printer
 from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Server, Servers, Settings, Store, User, read_settings
 from langchain_mcp_oauth.errors import AuthRequired
 from langchain_mcp_oauth.loopback import LoopbackBrowser
-from langchain_mcp_oauth.status import LoginState, ServerStatus
 
 __all__ = ["login", "logout", "status"]
 

@@ -18,7 +18,7 @@ import typer
 
 from langchain_mcp_oauth import MCPOAuthToolkit, MCPServer
 from langchain_mcp_oauth.errors import ConfigurationError, UnknownServerError
-from langchain_mcp_oauth.servers import AnyServer, parse_servers
+from langchain_mcp_oauth.servers.remote import AnyServer, parse_servers
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore, default_database
 
 __all__ = ["Allow", "AsJson", "Config", "Server", "Servers", "Settings", "Store", "User", "read_settings"]

@@ -31,7 +31,7 @@ from langchain_mcp_oauth.connections.opening import Opening
 from langchain_mcp_oauth.connections.session import Session, ToolResult
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, ProtocolError, UnknownServerError
 from langchain_mcp_oauth.models import Credentials, Grant, GrantKey
-from langchain_mcp_oauth.servers import AnyServer
+from langchain_mcp_oauth.servers.remote import AnyServer
 
 __all__ = ["Connection", "Connections"]
 

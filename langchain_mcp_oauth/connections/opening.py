@@ -13,7 +13,6 @@ from mcp.client.session import LoggingFnT
 from mcp.types.version import LATEST_HANDSHAKE_VERSION
 from pydantic import SecretStr
 
-from langchain_mcp_oauth.configured import fill
 from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher
 from langchain_mcp_oauth.connections.endpoint import Endpoint
 from langchain_mcp_oauth.connections.pipes import run_program
@@ -21,8 +20,9 @@ from langchain_mcp_oauth.connections.session import Session
 from langchain_mcp_oauth.connections.sse import listen
 from langchain_mcp_oauth.connections.streams import Owner, StreamDispatcher
 from langchain_mcp_oauth.models import Grant
-from langchain_mcp_oauth.programs import StdioServer
-from langchain_mcp_oauth.servers import AnyServer, MCPServer
+from langchain_mcp_oauth.servers.configured import fill
+from langchain_mcp_oauth.servers.programs import StdioServer
+from langchain_mcp_oauth.servers.remote import AnyServer, MCPServer
 
 __all__ = ["Opening"]
 

@@ -11,10 +11,10 @@ from typing import TextIO, cast
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from pydantic import SecretStr
 
-from langchain_mcp_oauth.configured import fill
 from langchain_mcp_oauth.connections.streams import Streams
 from langchain_mcp_oauth.errors import ConnectionFailed
-from langchain_mcp_oauth.programs import StdioServer
+from langchain_mcp_oauth.servers.configured import fill
+from langchain_mcp_oauth.servers.programs import StdioServer
 
 __all__ = ["run_program"]
 

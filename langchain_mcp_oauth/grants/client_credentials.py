@@ -11,7 +11,7 @@ from langchain_mcp_oauth.oauth import Drive
 from langchain_mcp_oauth.oauth.silent import client_credentials, locate
 
 if TYPE_CHECKING:
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["ClientCredentials"]
 

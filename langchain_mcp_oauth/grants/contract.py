@@ -10,7 +10,7 @@ from langchain_mcp_oauth.models import BearerChallenge, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Drive
 
 if TYPE_CHECKING:
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["SilentGrant", "Wanted"]
 

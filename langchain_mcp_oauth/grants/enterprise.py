@@ -16,7 +16,7 @@ from langchain_mcp_oauth.oauth.silent import exchange_identity, jwt_bearer, loca
 from langchain_mcp_oauth.oauth.urls import check_url
 
 if TYPE_CHECKING:
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["EnterpriseManaged"]
 

@@ -12,7 +12,7 @@ from langchain_mcp_oauth.oauth import Drive
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 
 if TYPE_CHECKING:
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["TokenProvider"]
 

@@ -12,7 +12,7 @@ from langchain_mcp_oauth.oauth import Drive
 from langchain_mcp_oauth.oauth.silent import jwt_bearer, locate
 
 if TYPE_CHECKING:
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["WorkloadIdentity"]
 

@@ -21,7 +21,7 @@ from langchain_mcp_oauth.oauth.decisions import union
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.dpop import thumbprint
 from langchain_mcp_oauth.oauth.urls import MAX_AUTHORIZATION_URL_LENGTH, check_url
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["Callback", "build_authorization_request", "check_issuer", "choose_scopes", "is_as_configured", "parse_callback"]
 

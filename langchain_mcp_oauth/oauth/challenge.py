@@ -18,7 +18,7 @@ from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, parse_scopes
 from langchain_mcp_oauth.oauth.urls import check_url, redacted
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["ask_for_challenge", "read_challenge"]
 

@@ -16,7 +16,7 @@ from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.registration import DEVICE_CODE
 from langchain_mcp_oauth.oauth.tokens import MAX_TOKEN_LENGTH, ask, common_parameters, read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["begin", "look"]
 

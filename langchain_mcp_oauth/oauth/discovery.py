@@ -34,7 +34,7 @@ from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, parse_scopes, read_object
 from langchain_mcp_oauth.oauth.urls import check_url, covers, redacted, same_origin
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["Discovery", "discover"]
 

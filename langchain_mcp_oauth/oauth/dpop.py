@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # joserfc is imported when there is a key: it takes as long a
     from joserfc.jwk import ECKey
 
     from langchain_mcp_oauth.oauth.discovery import Discovery
-    from langchain_mcp_oauth.servers import MCPServer
+    from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["add_proof", "key_for", "nonce_of", "thumbprint"]
 

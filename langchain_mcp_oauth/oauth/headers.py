@@ -10,7 +10,7 @@ import httpx2
 from langchain_mcp_oauth.errors import UnsafeURLError
 from langchain_mcp_oauth.oauth import Flow, T
 from langchain_mcp_oauth.oauth.urls import origin
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["Place", "keeping_out", "with_headers"]
 

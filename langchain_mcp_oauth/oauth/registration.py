@@ -19,7 +19,7 @@ from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, read_object
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, redacted
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["choose_client", "register"]
 

@@ -29,7 +29,7 @@ from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, parse_scopes, read_object
 from langchain_mcp_oauth.oauth.client_keys import client_assertion
 from langchain_mcp_oauth.oauth.dpop import add_proof, nonce_of
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 __all__ = ["MAX_TOKEN_LENGTH", "ask", "common_parameters", "exchange", "read_token_response", "refresh", "revoke"]
 

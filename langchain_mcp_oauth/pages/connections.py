@@ -12,10 +12,10 @@ from datetime import datetime
 from html import escape
 from urllib.parse import urlsplit
 
+from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
 from langchain_mcp_oauth.models import AuthorizationRequest
 from langchain_mcp_oauth.pages.frame import document
 from langchain_mcp_oauth.pages.words import in_words
-from langchain_mcp_oauth.status import LoginState, ServerStatus
 
 __all__ = ["Card", "connections_page", "start_page"]
 

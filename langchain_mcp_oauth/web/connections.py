@@ -28,7 +28,7 @@ from langchain_mcp_oauth.pages import (
     error_page,
     render,
 )
-from langchain_mcp_oauth.servers import AnyServer, MCPServer
+from langchain_mcp_oauth.servers.remote import AnyServer, MCPServer
 from langchain_mcp_oauth.web.callback import GetUser, StartLinkCookie, addresses, callback_routes, path_below, who
 from langchain_mcp_oauth.web.forms import Seal, is_same_origin, read_form
 

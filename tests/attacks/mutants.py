@@ -243,7 +243,7 @@ MUTANTS = [
     ),
     Mutant(
         24,
-        "authorizing.py",
+        "authorizer/authorizing.py",
         "        check_issuer(callback, request)\n",
         "",
         (CALLBACK + "test_r24_a_forged_callback_changes_nothing",),
@@ -262,7 +262,13 @@ MUTANTS = [
         "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: change(session, statement) >= 0)",
         (CALLBACK + "test_r25_a_code_is_sent_once",),
     ),
-    Mutant(26, "authorizing.py", "if request.key.user_id != user_id:", "if False:", (CALLBACK + "test_r26_only_who_asked_completes",)),
+    Mutant(
+        26,
+        "authorizer/authorizing.py",
+        "if request.key.user_id != user_id:",
+        "if False:",
+        (CALLBACK + "test_r26_only_who_asked_completes",),
+    ),
     Mutant(
         27,
         "oauth/answers.py",
@@ -323,7 +329,7 @@ MUTANTS = [
     ),
     Mutant(
         34,
-        "authorizer.py",
+        "authorizer/authorizer.py",
         "return GrantKey(user_id, server,",
         "return GrantKey(user_id.strip(), server,",
         (TOKENS + "test_r34_users_are_compared_exactly",),
@@ -337,7 +343,7 @@ MUTANTS = [
     ),
     Mutant(
         36,
-        "authorizer.py",
+        "authorizer/authorizer.py",
         "grant = await self.store.disconnect(kept)",
         "grant = await self.store.load_grant(kept)",
         (TOKENS + "test_r36_logging_out_never_fails_here",),
@@ -366,7 +372,7 @@ MUTANTS = [
     ),
     Mutant(
         39,
-        "service.py",
+        "service/service.py",
         "answered with the JSON-RPC error {error.code}; its text is its own.",
         "answered with the JSON-RPC error {error}.",
         (CALLBACK + "test_r27_no_text_of_the_server_passes",),
@@ -380,7 +386,7 @@ MUTANTS = [
     ),
     Mutant(
         40,
-        "authorizer.py",
+        "authorizer/authorizer.py",
         "if self._start_url else request",
         "if False else request",
         (SECRETS + "test_r40_an_answer_carries_no_authority",),
@@ -394,14 +400,20 @@ MUTANTS = [
     ),
     Mutant(
         42,
-        "names.py",
+        "tools/names.py",
         "return bool(tool) and SEPARATOR not in server and SEPARATOR not in tool",
         "return bool(tool)",
         (TOOLS + "test_r42_no_tool_takes_anothers_name",),
     ),
-    Mutant(43, "schemas.py", '"Cc", "Cf", "Co"', '"Cc", "Co"', (TOOLS + "test_r43_nothing_hidden_and_nothing_endless_is_shown",)),
-    Mutant(43, "schemas.py", "[:LONGEST_TEXT]", "", (TOOLS + "test_r43_nothing_hidden_and_nothing_endless_is_shown",)),
-    Mutant(44, "pinning.py", "    if changed:\n", "    if False:\n", (TOOLS + "test_r44_a_definition_does_not_change_behind_ones_back",)),
+    Mutant(43, "tools/schemas.py", '"Cc", "Cf", "Co"', '"Cc", "Co"', (TOOLS + "test_r43_nothing_hidden_and_nothing_endless_is_shown",)),
+    Mutant(43, "tools/schemas.py", "[:LONGEST_TEXT]", "", (TOOLS + "test_r43_nothing_hidden_and_nothing_endless_is_shown",)),
+    Mutant(
+        44,
+        "service/pinning.py",
+        "    if changed:\n",
+        "    if False:\n",
+        (TOOLS + "test_r44_a_definition_does_not_change_behind_ones_back",),
+    ),
     Mutant(
         44,
         "store/sqlmodel.py",

@@ -32,8 +32,8 @@ from langchain_mcp_oauth.oauth.discovery import discover
 from langchain_mcp_oauth.oauth.registration import register
 from langchain_mcp_oauth.oauth.tokens import read_token_response
 from langchain_mcp_oauth.pages import Page
-from langchain_mcp_oauth.servers import MCPServer
-from langchain_mcp_oauth.tools import make_tools
+from langchain_mcp_oauth.servers.remote import MCPServer
+from langchain_mcp_oauth.tools.tool import make_tools
 from langchain_mcp_oauth.web.forms import read_form
 from tests.oauth.oauth_samples import DISCOVERY, NOW, REDIRECT_URI
 

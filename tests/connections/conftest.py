@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from langchain_mcp_oauth.connections import Connections
 from langchain_mcp_oauth.http import guarded_client, host_port
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .mcp_servers import ERAS, Connect, Example, Peer, Serve, app_of, serving
 

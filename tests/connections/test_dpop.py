@@ -14,7 +14,7 @@ from langchain_mcp_oauth.connections import Unauthorized
 from langchain_mcp_oauth.models import Grant
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.dpop import key_for
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .mcp_servers import Peer, Seen
 

@@ -18,7 +18,7 @@ from langchain_mcp_oauth.connections import Connection, Connections, ToolResult
 from langchain_mcp_oauth.errors import ConnectionFailed
 from langchain_mcp_oauth.http import guarded_client
 from langchain_mcp_oauth.models import Credentials, GrantKey
-from langchain_mcp_oauth.programs import StdioServer
+from langchain_mcp_oauth.servers.programs import StdioServer
 
 pytestmark = pytest.mark.anyio
 

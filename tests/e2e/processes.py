@@ -26,7 +26,8 @@ import time_machine
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 
-from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStore, auth_interrupts, refreshing, resume_command
+from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStore, auth_interrupts, resume_command
+from langchain_mcp_oauth.authorizer import refreshing
 from langchain_mcp_oauth.http.client import GuardedTransport
 from langchain_mcp_oauth.models import Lease
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from langchain_mcp_oauth import AuthRequired
-from langchain_mcp_oauth.grant_cache import MAX_AGE
+from langchain_mcp_oauth.authorizer.grant_cache import MAX_AGE
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .conftest import KEY, REDIRECT_URI, MakeToolkit

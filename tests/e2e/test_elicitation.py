@@ -15,8 +15,8 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLPa
 from pydantic import BaseModel
 
 from langchain_mcp_oauth import auth_interrupts, resume_command
-from langchain_mcp_oauth.eliciting import read_responses, to_payload
 from langchain_mcp_oauth.errors import ProtocolError, UnsafeURLError
+from langchain_mcp_oauth.interrupts.eliciting import read_responses, to_payload
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .agents import CONFIG, HELLO, calling, tool_messages

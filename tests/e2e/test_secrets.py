@@ -16,9 +16,10 @@ import httpx2
 import pytest
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from langchain_mcp_oauth import AuthRequired, MCPOAuthError, auth_interrupts, resume_command, service
+from langchain_mcp_oauth import AuthRequired, MCPOAuthError, auth_interrupts, resume_command
 from langchain_mcp_oauth.http import drive
 from langchain_mcp_oauth.oauth import Flow
+from langchain_mcp_oauth.service import service
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
 from .conftest import MakeToolkit

@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import Engine, StaticPool, create_engine, func, select
 
 from langchain_mcp_oauth import AuthRequired, MCPServer, SQLModelTokenStore
-from langchain_mcp_oauth.authorizer import Authorizer
-from langchain_mcp_oauth.authorizing import TIDY_EVERY
+from langchain_mcp_oauth.authorizer.authorizer import Authorizer
+from langchain_mcp_oauth.authorizer.authorizing import TIDY_EVERY
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.store.sqlmodel import KEPT
 from langchain_mcp_oauth.store.tables import METADATA

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Grant, GrantKey, Reason, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.discovery import Discovery
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from langchain_mcp_oauth.oauth.authorization import (
     parse_callback,
 )
 from langchain_mcp_oauth.oauth.discovery import Discovery
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, KEY, NOW, REDIRECT_URI, REQUEST, SECRET_CLIENT, URL, chain
 

@@ -15,7 +15,7 @@ from langchain_mcp_oauth.errors import TokenEndpointError, UnsafeURLError
 from langchain_mcp_oauth.models import AuthorizationRequest, Reason
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.device import begin, look
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, KEY, NOW, SERVER, URL, answer, chain, run
 

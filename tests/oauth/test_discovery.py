@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from langchain_mcp_oauth.errors import ConnectionFailed, DiscoveryError, MCPOAuthError, UnsafeURLError
 from langchain_mcp_oauth.models import BearerChallenge
 from langchain_mcp_oauth.oauth.discovery import Discovery, discover
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CANARY, ISSUER, URL, answer, chain, serve
 

@@ -22,7 +22,7 @@ from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.authorization import build_authorization_request
 from langchain_mcp_oauth.oauth.dpop import add_proof, key_for, nonce_of, thumbprint
 from langchain_mcp_oauth.oauth.tokens import exchange, refresh
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CLIENT, DISCOVERY, GRANT, ISSUER, KEY, NOW, REDIRECT_URI, REQUEST, SERVER, URL, answer, run
 

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.headers import with_headers
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 URL = "https://mcp.example.com/mcp"
 ISSUER = "https://as.example.com"

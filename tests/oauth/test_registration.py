@@ -17,7 +17,7 @@ from langchain_mcp_oauth.errors import ConnectionFailed, RegistrationError
 from langchain_mcp_oauth.models import ClientRegistration
 from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.registration import choose_client, register
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CANARY, CLIENT, DISCOVERY, ISSUER, NOW, REDIRECT_URI, SECRET_CLIENT, URL, answer, chain, run
 

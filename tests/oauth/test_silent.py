@@ -19,7 +19,7 @@ from langchain_mcp_oauth.grants.contract import Wanted
 from langchain_mcp_oauth.models import BearerChallenge, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.silent import Place, client_credentials, exchange_identity, jwt_bearer, locate
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import CANARY, CLIENT, GRANT, ISSUER, KEY, NOW, SECRET_CLIENT, URL, answer, chain, run, serve
 

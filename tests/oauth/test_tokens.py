@@ -21,7 +21,7 @@ from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, Tok
 from langchain_mcp_oauth.models import ClientRegistration, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.tokens import exchange, refresh, revoke
-from langchain_mcp_oauth.servers import MCPServer
+from langchain_mcp_oauth.servers.remote import MCPServer
 
 from .oauth_samples import (
     CANARY,

@@ -13,7 +13,7 @@ from langchain_google_genai._function_utils import convert_to_genai_function_dec
 from langchain_openai import ChatOpenAI
 
 from langchain_mcp_oauth.profiles import anthropic, common, gemini, openai, openai_strict
-from tests.schema_samples import AWKWARD
+from tests.tools.schema_samples import AWKWARD
 
 pytestmark = pytest.mark.standard
 

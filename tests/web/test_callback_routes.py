@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.routing import Mount
 
 from langchain_mcp_oauth import errors
-from langchain_mcp_oauth.authorizing import CompletedAuthorization
+from langchain_mcp_oauth.authorizer.authorizing import CompletedAuthorization
 from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, GrantKey, Reason, RequestStatus
 from langchain_mcp_oauth.pages import HEADERS, NOT_YOURS, SIGN_IN_FIRST, render
 from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore

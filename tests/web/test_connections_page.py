@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from langchain_mcp_oauth.authorizer.status import LoginState, status_of
 from langchain_mcp_oauth.models import AuthorizationRequest, Grant, Reason
 from langchain_mcp_oauth.pages import HEADERS, LIVE_HEADERS, Card, connections_page, frame, start_page
 from langchain_mcp_oauth.pages.words import in_words
-from langchain_mcp_oauth.status import LoginState, status_of
 
 from .samples import NOW, URL, a_grant, a_request
 

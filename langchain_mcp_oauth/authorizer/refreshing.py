@@ -1,0 +1,114 @@
+"""A stale grant becomes a fresh one, exactly once over all tasks, processes and machines, and nobody is asked.
+
+Within a process one flight per grant; between processes a lease in the store. Whoever gets the lease reads the grant again *inside* it,
+so a refresh token that somebody else has already used up is never sent (RFC 9700 §4.14: reuse may revoke the whole family).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from langchain_mcp_oauth.authorizer.leases import insist, under_lease, while_held
+from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
+from langchain_mcp_oauth.authorizer.world import World
+from langchain_mcp_oauth.errors import TokenEndpointError
+from langchain_mcp_oauth.events import Refreshed
+from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason
+from langchain_mcp_oauth.oauth.tokens import refresh, revoke
+from langchain_mcp_oauth.store.contract import TokenStore
+
+__all__ = ["CLIENT_REJECTED", "Refresher", "give_back", "kept"]
+
+logger = logging.getLogger(__name__)
+
+CLIENT_REJECTED = frozenset({"invalid_client", "unauthorized_client"})
+"""The token endpoint does not know our client (RFC 6749 §5.2): only then is a registration forgotten."""
+
+
+class Refresher:
+    """Refreshes grants. Holds no tokens; the store does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._store = world.store
+        self._flights: SingleFlight[tuple[GrantKey, int], Grant | Reason] = SingleFlight()
+
+    async def refresh(self, stale: Grant) -> Grant | Reason:
+        """The grant that took the place of `stale`, or why only a person can help: `expired` or `client_rejected`.
+
+        Raises:
+            ConnectionFailed: the token endpoint is down, or another process holds the lease and does not finish. The grant is kept.
+            StoreError: as the store.
+        """
+        return await self._flights.run((stale.key, stale.version), lambda: self._refresh_alone(stale))
+
+    async def _refresh_alone(self, stale: Grant) -> Grant | Reason:
+        async def replaced() -> Grant | Reason | None:
+            current = await self._store.load_grant(stale.key)
+            if current is None:
+                return Reason.EXPIRED
+            return current if current.version != stale.version else None
+
+        return await under_lease(
+            self._store,
+            ("refresh", stale.key.user_id, stale.key.server, stale.key.url),
+            settled=replaced,
+            work=lambda lease: self._redeem(stale, lease),
+            now=self._world.now,
+            sleep=self._world.sleep,
+        )
+
+    async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
+        world, now = self._world, self._world.now
+        flow = refresh(world.sendable(grant), world.server(grant.key), now())
+        began = now()
+        try:
+            tokens = await world.ask(grant.key, while_held(flow, until=lease.until, now=now))
+        except TokenEndpointError as refusal:
+            self._note(grant, began, refusal.oauth_error or refusal.code)
+            return await self._refused(grant, refusal)
+        self._note(grant, began)
+        fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
+        save = partial(self._store.save_grant, fresh, replaces=grant.version)
+        saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
+        return saved or await kept(self._store, fresh) or await self._overtaken(fresh)
+
+    def _note(self, grant: Grant, began: datetime, error: str | None = None) -> None:
+        seconds = (self._world.now() - began).total_seconds()
+        key = grant.key
+        self._world.events.note(Refreshed(server=key.server, user_id=key.user_id, issuer=grant.issuer, seconds=seconds, error=error))
+
+    async def _refused(self, grant: Grant, refusal: TokenEndpointError) -> Grant | Reason:
+        """Forget only what is certainly dead, and only if nobody has replaced it meanwhile."""
+        logger.info("%s refused to refresh the login of %r: %s", grant.issuer, grant.key.server, refusal.oauth_error)
+        if refusal.oauth_error in CLIENT_REJECTED:
+            await self._store.delete_client(grant.client, grant.key.url)
+            return Reason.CLIENT_REJECTED
+        if refusal.oauth_error == "invalid_grant":
+            await self._store.delete_grant(grant.key, grant.version)
+        current = await self._store.load_grant(grant.key)
+        return current if current is not None and current.version != grant.version else Reason.EXPIRED
+
+    async def _overtaken(self, fresh: Grant) -> Grant | Reason:
+        """A newer login, or a disconnect, came while we refreshed: theirs counts, ours is given back (RFC 7009)."""
+        await give_back(self._world, fresh)
+        return await self._store.load_grant(fresh.key) or Reason.EXPIRED
+
+
+async def kept(store: TokenStore, grant: Grant) -> Grant | None:
+    """The stored grant, if it has these tokens: the database had saved them when it went away, and could not say so."""
+    stored = await store.load_grant(grant.key)
+    return stored if stored is not None and stored.tokens == grant.tokens else None
+
+
+async def give_back(world: World, grant: Grant) -> bool:
+    """Revoke a grant's tokens where the server offers it. False, and a log line, if it could not be done; never an error."""
+    try:
+        await world.ask(grant.key, revoke(world.sendable(grant)))
+    except Exception as error:  # noqa: BLE001 - local deletion has happened; the remote one is a courtesy
+        logger.warning("Could not revoke a token at %s: %s", grant.issuer, type(error).__name__)
+        return False
+    return grant.revocation_endpoint is not None

@@ -1,0 +1,67 @@
+"""What a model is shown of a tool (R43, R45)."""
+
+from typing import Any
+
+import pytest
+
+from langchain_mcp_oauth.errors import ProtocolError
+from langchain_mcp_oauth.tools.schemas import clean_description, clean_schema
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("Reads a file.\n\tTwice.", "Reads a file.\n\tTwice."),
+        ("a\u202eb\u200bc\x00d\U000e0041", "abcd"),
+        ("naïve – 日本", "naïve – 日本"),
+        (None, ""),
+        ("x" * 9000, "x" * 8192),
+    ],
+)
+def test_descriptions_show_what_they_say(given: str | None, shown: str) -> None:
+    """No control, bidi, zero-width or tag characters; at most 8 KiB."""
+    assert clean_description(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "cleaned"),
+    [
+        ({}, {"type": "object", "properties": {}}),
+        (
+            {"type": "object", "properties": {"o": {"type": "object"}}},
+            {"type": "object", "properties": {"o": {"type": "object", "additionalProperties": True}}},
+        ),
+        (
+            {"type": "object", "properties": {"o": {"type": ["object", "null"], "additionalProperties": False}}},
+            {"type": "object", "properties": {"o": {"type": ["object", "null"], "additionalProperties": False}}},
+        ),
+        (
+            {"type": "object", "properties": {"config": {"type": "string", "description": "a\u200bb", "pattern": "^\u200b$"}}},
+            {"type": "object", "properties": {"config": {"type": "string", "description": "ab", "pattern": "^\u200b$"}}},
+        ),
+        (
+            {"type": "object", "properties": {"s": {"type": "string", "title": "x" * 9000}}},
+            {"type": "object", "properties": {"s": {"type": "string", "title": "x" * 8192}}},
+        ),
+        (
+            {"type": "object", "properties": {"r": {"$ref": "https://evil.example/x"}}},
+            {"type": "object", "properties": {"r": {}}},
+        ),
+    ],
+)
+def test_schemas_stay_as_given_but_for_what_providers_need(given: dict[str, Any], cleaned: dict[str, Any]) -> None:
+    """`type` and `properties` are there, open objects say so, describing texts are visible; no reference leads elsewhere."""
+    assert clean_schema(given, "t") == cleaned
+
+
+def test_the_servers_schema_is_not_changed_in_place() -> None:
+    """The listing may be shared."""
+    given = {"type": "object", "properties": {"o": {"type": "object"}}}
+    clean_schema(given, "t")
+    assert given == {"type": "object", "properties": {"o": {"type": "object"}}}
+
+
+def test_a_huge_schema_is_refused_by_name() -> None:
+    """Cutting it would change its meaning."""
+    with pytest.raises(ProtocolError, match="'big'"):
+        clean_schema({"type": "object", "properties": {}, "description": "x" * 110_000}, "big")
