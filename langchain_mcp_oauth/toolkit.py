@@ -302,6 +302,7 @@ class MCPOAuthToolkit(BaseToolkit):
         client_id: str,
         client_secret: str | None = None,
         resource: str | None = None,
+        revocation_endpoint: str | None = None,
         user_id: str | None = None,
     ) -> None:
         """Keep a login that was obtained elsewhere, for migrations and tests; it takes the place of any there is.
@@ -314,11 +315,12 @@ class MCPOAuthToolkit(BaseToolkit):
             client_id: The client it was given to.
             client_secret: Its secret, unless it is this server's configured client.
             resource: What it is for (RFC 8707). Default: the server's URL.
+            revocation_endpoint: Where it is revoked when the user disconnects (RFC 7009). Default: it is only forgotten.
             user_id: Whose it is. Default: the toolkit's user.
 
         Raises:
             TokenEndpointError: it is no token response.
-            UnsafeURLError: the token endpoint is none that would be contacted.
+            UnsafeURLError: an endpoint is none that would be contacted.
             UnknownServerError, UserRequiredError, StoreError.
         """
         await self._service.authorizer.save_token_response(
@@ -329,6 +331,7 @@ class MCPOAuthToolkit(BaseToolkit):
             client_id=client_id,
             client_secret=client_secret,
             resource=resource,
+            revocation_endpoint=revocation_endpoint,
         )
 
     async def save_credentials(self, server: str, values: Mapping[str, str], *, user_id: str | None = None) -> None:

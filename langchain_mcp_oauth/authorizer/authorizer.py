@@ -225,6 +225,7 @@ class Authorizer:
         client_id: str,
         client_secret: str | None,
         resource: str | None,
+        revocation_endpoint: str | None,
     ) -> None:
         """Keep a login that was obtained elsewhere. See `MCPOAuthToolkit.save_token_response`."""
         tokens = read_token_response(dict(token_response), issuer, scopes=(), refresh_token=None, now=self._now())
@@ -233,6 +234,7 @@ class Authorizer:
             issuer=issuer,
             resource=resource or key.url,
             token_endpoint=check_url(token_endpoint, "token_endpoint"),
+            revocation_endpoint=check_url(revocation_endpoint, "revocation_endpoint") if revocation_endpoint is not None else None,
             client=_imported_client(self.servers[key.server], issuer, client_id, client_secret),
             tokens=tokens,
             scopes_requested=tokens.scopes,
@@ -259,7 +261,8 @@ class Authorizer:
         grants = {grant.key: grant for user in {key.user_id for key in keys.values()} for grant in await self.store.list_grants(user)}
         now = self._now()
         requests = {name: await self.store.find_open_request(key, now=now) for name, key in keys.items()}
-        return {name: status_of(name, grants.get(key), requests[name], now) for name, key in keys.items()}
+        usable = {name: grants[key] for name, key in keys.items() if key in grants and fits(grants[key], self.servers[name])}
+        return {name: status_of(name, usable.get(name), requests[name], now) for name in keys}
 
     async def begin(self, key: GrantKey) -> AuthRequired | None:
         """What a person opens to log in, or to log in anew. See `MCPOAuthToolkit.begin_authorization`."""

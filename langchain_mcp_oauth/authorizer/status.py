@@ -15,7 +15,7 @@ class LoginState(StrEnum):
     """Where a login stands."""
 
     CONNECTED = "connected"
-    """There is a login that can be used or refreshed."""
+    """There is a login that can be used or renewed without a person."""
     EXPIRED = "expired"
     """There was one; only a person can renew it."""
     NEEDS_SCOPES = "needs_scopes"
@@ -41,7 +41,7 @@ class ServerStatus:
 
     server: str
     connected: bool
-    """There is a login that can be used or refreshed."""
+    """There is a login that can be used or renewed without a person."""
     issuer: str | None = None
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
@@ -87,4 +87,5 @@ def _state(grant: Grant | None, asked: Reason | None, now: datetime) -> LoginSta
 
 
 def _usable(grant: Grant, now: datetime) -> bool:
-    return grant.tokens.refresh_token is not None or now < grant.tokens.expires_at
+    """Without a person: a grant that was obtained silently is obtained again."""
+    return grant.source != "login" or grant.tokens.refresh_token is not None or now < grant.tokens.expires_at

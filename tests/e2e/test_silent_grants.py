@@ -182,6 +182,8 @@ async def test_tokens_from_the_application(server: ProtectedServer, make_toolkit
     for user in ("ada", "bob", "ada"):
         tools = await tools_of(make_toolkit(user, grant=TokenProvider(tokens)))
         assert await asyncio.gather(*(text_of(tools["whoami"]) for _ in range(5))) == [user] * 5
+    assert (await make_toolkit("ada", grant=TokenProvider(tokens)).status())["demo"].connected
+    assert not (await make_toolkit("ada").status())["demo"].connected  # a server that is configured anew needs a login of its own
     assert tokens.asked == [("ada", "demo"), ("bob", "demo")]
     assert server.count(path="/token") == server.count(path="/.well-known/oauth-authorization-server") == 0
 

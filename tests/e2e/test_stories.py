@@ -305,7 +305,7 @@ async def test_a_sync_program_needs_no_loop(make_toolkit: MakeToolkit, alice: Pe
 
 
 async def test_a_login_from_elsewhere_can_be_brought_along(make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer) -> None:
-    """A token response is kept like a login of our own: used, and refreshed with its client at its endpoint."""
+    """A token response is kept like a login of our own: used, refreshed with its client at its endpoint, and revoked at its own."""
     await log_in(make_toolkit(), alice)
     theirs = await make_toolkit().store.load_grant(GrantKey("alice", "demo", server.url))
     assert theirs is not None
@@ -324,8 +324,11 @@ async def test_a_login_from_elsewhere_can_be_brought_along(make_toolkit: MakeToo
         token_endpoint=theirs.token_endpoint,
         client_id=theirs.client.client_id,
         client_secret=theirs.client.client_secret.get_secret_value(),
+        revocation_endpoint=theirs.revocation_endpoint,
     )
     assert await text_of((await tools_of(toolkit))["whoami"]) == "alice"
     assert server.count(grant_type="refresh_token", status=200) == 1
+    assert theirs.revocation_endpoint is not None
+    assert await toolkit.disconnect("demo")
     with pytest.raises(TokenEndpointError):
         await toolkit.save_token_response("demo", {"token": "x"}, issuer="https://i", token_endpoint="https://i/t", client_id="c")
