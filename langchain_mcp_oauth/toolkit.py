@@ -85,9 +85,9 @@ class MCPOAuthToolkit(BaseToolkit):
         on_event: Told of every login that is asked for, completed, refused, refreshed or ended, and of every call, after it has happened:
             see `langchain_mcp_oauth.events`. Awaited in the call's own frame, for 10 s at most; what it raises breaks nothing.
         interrupt_format: What `interrupt_run`'s interrupts look like: `native` (`AuthRequired.payload()`), `hitl` (a review request of
-            LangChain's human-in-the-loop middleware: approve, respond or reject), `elicitation` (an `mcp_elicitation` in URL mode, as
-            `langchain.mcp` interrupts), or a function that makes a value of primitives of the native payload; to be found by
-            `auth_interrupts` it keeps that under the key `mcp_oauth`.
+            LangChain's human-in-the-loop middleware: approve, respond or reject), `inbox` (a `HumanInterrupt` of Agent Inbox: accept,
+            respond or ignore), `elicitation` (an `mcp_elicitation` in URL mode, as `langchain.mcp` interrupts), or a function that makes a
+            value of primitives of the native payload; to be found by `auth_interrupts` it keeps that under the key `mcp_oauth`.
         on_elicitation: Answers the questions that servers ask a person during a call: takes the payload of an `mcp_elicitation` interrupt,
             returns (or awaits) `{"responses": {key: {"action": "accept", "content": {…}}}}`. Default: an interrupt, inside a graph; outside
             of one servers are told that nobody can be asked.

@@ -29,16 +29,18 @@ def read_answer(answer: object) -> str | GivenCredentials | None:
     """The callback URL or the credentials that an answer brings, if it brings any; None means: look whether what was needed is there.
 
     Raises:
-        AuthorizationDenied: the answer is a refusal, in the words of this library, of MCP elicitation or of the human-in-the-loop shapes.
+        AuthorizationDenied: the answer is a refusal, in the words of this library, of MCP elicitation or of the human-in-the-loop shapes;
+            or one of these words, typed.
     """
-    if _declines(answer):
+    texts = [text.strip() for text in _texts(answer)]
+    if _declines(answer) or any(text.lower() in DECLINED for text in texts):
         raise AuthorizationDenied("The person chose not to authorize. Go on without this tool, or ask them again.")
     if isinstance(answer, Mapping) and isinstance(answer.get("callback_url"), str):
         return str(answer["callback_url"])
     if isinstance(answer, Mapping) and isinstance(answer.get("credentials"), Mapping):
         server = answer.get("server")
         return GivenCredentials(answer["credentials"], server if isinstance(server, str) else None)
-    return next((text.strip() for text in _texts(answer) if _is_callback(text)), None)
+    return next(filter(_is_callback, texts), None)
 
 
 def _declines(answer: object) -> bool:
@@ -73,6 +75,6 @@ def _texts(answer: object) -> Iterable[str]:
 def _is_callback(text: str) -> bool:
     """A URL with `state` and something else."""
     try:
-        return {"state"} < set(parse_qs(urlsplit(text.strip()).query))
+        return {"state"} < set(parse_qs(urlsplit(text).query))
     except ValueError:
         return False

@@ -12,7 +12,7 @@ from langchain_mcp_oauth.errors import AuthRequired, PersonRequired
 
 __all__ = ["InterruptFormat", "native_payload", "shape"]
 
-InterruptFormat: TypeAlias = Literal["native", "hitl", "elicitation"] | Callable[[dict[str, Any]], Any]
+InterruptFormat: TypeAlias = Literal["native", "hitl", "inbox", "elicitation"] | Callable[[dict[str, Any]], Any]
 
 OURS = frozenset({"mcp_auth_required", "mcp_credentials_required"})
 """The `type` of our payloads."""
@@ -25,6 +25,8 @@ def shape(needed: PersonRequired, form: InterruptFormat) -> Any:
         return form(payload)
     if form == "hitl":
         return _as_review(payload)
+    if form == "inbox":
+        return _as_inbox(payload)
     if form == "elicitation" and isinstance(needed, AuthRequired):
         return _as_elicitation(payload)
     return payload
@@ -48,6 +50,14 @@ def _as_review(payload: dict[str, Any]) -> dict[str, Any]:
     actions = [{"name": f"connect_{one['server']}", "args": one, "description": _describe(one)} for one in several]
     reviews = [{"action_name": action["name"], "allowed_decisions": ["approve", "respond", "reject"]} for action in actions]
     return {"action_requests": actions, "review_configs": reviews, "mcp_oauth": payload}
+
+
+def _as_inbox(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """`HumanInterrupt` of Agent Inbox, which shows one at a time: accept when it is done, ignore to cancel, respond with a pasted URL."""
+    several = payload.get("requests", [payload])
+    request = {"action": f"connect_{'_and_'.join(one['server'] for one in several)}", "args": payload}
+    config = {"allow_accept": True, "allow_edit": False, "allow_respond": True, "allow_ignore": True}
+    return [{"action_request": request, "config": config, "description": "\n\n".join(map(_describe, several))}]
 
 
 def _describe(payload: Mapping[str, Any]) -> str:

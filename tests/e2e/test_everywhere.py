@@ -17,14 +17,17 @@ from langchain.agents.middleware import (
     ToolErrorMiddleware,
     ToolRetryMiddleware,
 )
+from langchain.agents.middleware.human_in_the_loop import HITLRequest
 from langchain_core.tools import tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.prebuilt.interrupt import HumanInterrupt
 from langgraph.types import Command
 from mcp.server.mcpserver import Context
+from pydantic import TypeAdapter
 from sqlalchemy.engine import make_url
 
 from langchain_mcp_oauth import MCPOAuthMiddleware, auth_interrupts, resume_command
@@ -208,6 +211,31 @@ async def test_a_review_in_front_is_its_own_question(make_toolkit: MakeToolkit, 
             result = await agent.ainvoke(Command(resume={"decisions": [{"type": "approve"}]}), CONFIG)
     assert tool_messages(result)["demo__whoami"].text == "alice"
     assert len(server.calls) == 1
+
+
+# Interfaces -------------------------------------------------------------------------------------------------------------------
+
+INTERFACES: list[tuple[str, Any, Any, Any]] = [
+    ("hitl", HITLRequest, {"decisions": [{"type": "approve"}]}, {"decisions": [{"type": "reject", "message": "Not now."}]}),
+    ("inbox", list[HumanInterrupt], [{"type": "accept", "args": None}], [{"type": "ignore", "args": None}]),
+]
+
+
+@one_era
+@pytest.mark.parametrize(("form", "shown", "done", "refused"), INTERFACES, ids=[form for form, *_ in INTERFACES])
+async def test_an_interfaces_own_question_and_answers(
+    make_toolkit: MakeToolkit, alice: Person, form: Any, shown: Any, done: Any, refused: Any
+) -> None:
+    """What the run stops with is of the interface's type, and what its buttons send back is the answer: done, or refused."""
+    toolkit = make_toolkit(interrupt_format=form)
+    agent = create_agent(calling("demo__whoami"), await toolkit.aget_tools(), checkpointer=InMemorySaver())
+    for thread, answer, status in (("1", refused, "error"), ("2", done, "success")):
+        stopped = await agent.ainvoke(HELLO, as_user("alice", thread))
+        TypeAdapter(shown).validate_python(stopped["__interrupt__"][0].value)
+        if status == "success":
+            await log_in(make_toolkit, alice, auth_interrupts(stopped)[0]["authorization_url"])
+        finished = await agent.ainvoke(Command(resume=answer), as_user("alice", thread))
+        assert tool_messages(finished)["demo__whoami"].status == status
 
 
 # Loops, threads, users --------------------------------------------------------------------------------------------------------

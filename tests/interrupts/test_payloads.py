@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import langchain
 import pytest
 import typing_extensions
 from langchain.agents.middleware.human_in_the_loop import HITLRequest, HITLResponse
+from langgraph.prebuilt.interrupt import HumanInterrupt, HumanResponse
 from langgraph.types import Command
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, InputRequiredResult
 from pydantic import TypeAdapter
@@ -40,18 +41,12 @@ def event(server: str = "demo") -> AuthRequired:
     )
 
 
-def agent_inbox(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """A caller's own format: what Agent Inbox renders (its `HumanInterrupt`)."""
-    config = {"allow_ignore": True, "allow_respond": True, "allow_edit": False, "allow_accept": True}
-    return [{"action_request": {"action": "connect", "args": payload}, "config": config, "description": payload["message"]}]
-
-
 ONE, TWO = event(), AuthRequired.together([event("mail"), event("files")])
-FORMATS: list[Any] = ["native", "hitl", "elicitation", agent_inbox, lambda payload: {"title": "Connect", "mcp_oauth": payload}]
+FORMATS: list[Any] = ["native", "hitl", "inbox", "elicitation", lambda payload: {"title": "Connect", "mcp_oauth": payload}]
 
 
 @pytest.mark.parametrize("needed", [ONE, TWO], ids=["one", "two"])
-@pytest.mark.parametrize("form", FORMATS, ids=["native", "hitl", "elicitation", "inbox", "own"])
+@pytest.mark.parametrize("form", FORMATS, ids=["native", "hitl", "inbox", "elicitation", "own"])
 def test_every_shape_is_found_again(needed: AuthRequired, form: Any) -> None:
     """`auth_interrupts` gives the native payload, and `resume_command` answers it."""
     interrupt = SimpleNamespace(id="0" * 32, value=shape(needed, form))
@@ -67,6 +62,16 @@ def test_a_review_request_is_the_middlewares(needed: AuthRequired, servers: list
     assert [action["name"] for action in request["action_requests"]] == [f"connect_{server}" for server in servers]
     assert [review["action_name"] for review in request["review_configs"]] == [f"connect_{server}" for server in servers]
     assert all(f"state={server}" in action["description"] for server, action in zip(servers, request["action_requests"], strict=True))
+
+
+@pytest.mark.parametrize(("needed", "servers"), [(ONE, ["demo"]), (TWO, ["mail", "files"])], ids=["one", "two"])
+def test_an_inbox_item_is_agent_inboxs(needed: AuthRequired, servers: list[str]) -> None:
+    """`HumanInterrupt` as LangGraph defines it for Agent Inbox, which shows the first of a list alone: so there is one, with all URLs."""
+    [item] = TypeAdapter(list[HumanInterrupt]).validate_python(shape(needed, "inbox"), extra="forbid")
+    assert item["action_request"]["action"] == f"connect_{'_and_'.join(servers)}"
+    assert all(f"state={server}" in str(item["description"]) for server in servers)
+    allowed = {name for name, allows in item["config"].items() if allows}
+    assert allowed == {"allow_accept", "allow_respond", "allow_ignore"}
 
 
 @pytest.fixture
@@ -111,6 +116,7 @@ def test_credentials_are_not_asked_for_by_a_url() -> None:
     needed = CredentialsRequired(server="demo", names=("KEY",), descriptions=("",), reason="missing")
     assert shape(needed, "elicitation") == needed.payload()
     assert TypeAdapter(HITLRequest).validate_python(shape(needed, "hitl"))
+    assert TypeAdapter(list[HumanInterrupt]).validate_python(shape(needed, "inbox"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,10 @@ WAKE: list[Any] = [
     {"decisions": [{"type": "approve"}]},
     {"decisions": [{"type": "respond", "message": "I did it."}]},
     {"responses": {"auth-demo": {"action": "accept"}}},
+    {"decisions": [{"type": "edit", "edited_action": {"name": "connect_demo", "args": ONE.payload()}}]},
     [{"type": "accept", "args": None}],
+    [{"type": "accept", "args": {"action": "connect_demo", "args": ONE.payload()}}],
+    [{"type": "edit", "args": {"action": "connect_demo", "args": ONE.payload()}}],
     [{"type": "response", "args": "done"}],
     "http://[broken",
     None,
@@ -146,6 +155,9 @@ REFUSE: list[Any] = [
     {"decisions": [{"type": "approve"}, {"type": "reject"}]},
     {"responses": {"auth-demo": {"action": "decline"}}},
     [{"type": "ignore", "args": None}],
+    "cancel",
+    " Decline\n",
+    [{"type": "response", "args": "cancel"}],
 ]
 BRING: list[Any] = [
     CALLBACK,
@@ -182,10 +194,26 @@ def test_review_answers_are_the_middlewares(answer: Any) -> None:
     assert TypeAdapter(HITLResponse).validate_python(answer)
 
 
+@pytest.mark.parametrize("answer", [answer for answer in (*WAKE, *REFUSE, *BRING) if isinstance(answer, list)])
+def test_inbox_answers_are_agent_inboxs(answer: Any) -> None:
+    """The answers above are `HumanResponse`s."""
+    assert TypeAdapter(list[HumanResponse]).validate_python(answer, extra="forbid")
+
+
+def test_every_answer_of_an_interface_is_understood() -> None:
+    """Of each type that the review middleware and Agent Inbox have, there is one above."""
+    given = [part["type"] for answer in (*WAKE, *REFUSE, *BRING) for part in parts_of(answer)]
+    assert set(given) == {"approve", "edit", "reject", "respond", *get_args(get_type_hints(HumanResponse)["type"])}
+
+
+def parts_of(answer: Any) -> list[dict[str, Any]]:
+    return answer if isinstance(answer, list) else answer.get("decisions", []) if isinstance(answer, dict) else []
+
+
 def test_a_format_needs_interrupts() -> None:
     """An `on_auth_required` that makes none cannot be shaped; a format that does not exist is named."""
     form: Any = "table"
-    with pytest.raises(ConfigurationError, match="'native', 'hitl', 'elicitation'"):
+    with pytest.raises(ConfigurationError, match="'native', 'hitl', 'inbox', 'elicitation'"):
         MCPOAuthToolkit({}, store="sqlite://", interrupt_format=form)
     with pytest.raises(ConfigurationError, match="interrupt_run"):
         MCPOAuthToolkit({}, store="sqlite://", interrupt_format="hitl", on_auth_required=raise_auth_required)
