@@ -11,13 +11,15 @@ import asyncio
 import hashlib
 import inspect
 import logging
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.telemetry import Live, Telemetry
 
 __all__ = [
     "AuthorizationCompleted",
@@ -68,6 +70,10 @@ class Event:
         """The name of its span."""
         return f"mcp_oauth {self.name}"
 
+    def measures(self) -> Mapping[str, float]:
+        """What it adds to which metric."""
+        return {"mcp_oauth.events": 1}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OfRequest(Event):
@@ -105,6 +111,10 @@ class AuthorizationCompleted(_OfRequest):
     """Seconds from the request to the answer."""
     missing_scopes: tuple[str, ...] = ()
 
+    def measures(self) -> Mapping[str, float]:
+        """How long the person took."""
+        return {**_OfRequest.measures(self), "mcp_oauth.authorization.wait": self.waited}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationFailed(_OfRequest):
@@ -122,6 +132,10 @@ class AuthorizationFailed(_OfRequest):
         """With the error code."""
         return {**_OfRequest.attributes(self), "error.type": self.error}
 
+    def measures(self) -> Mapping[str, float]:
+        """How long the person took."""
+        return {**_OfRequest.measures(self), "mcp_oauth.authorization.wait": self.waited}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed(Event):
@@ -137,6 +151,10 @@ class Refreshed(Event):
         """With the issuer, and the error code if there is one."""
         refused = {"error.type": self.error} if self.error else {}
         return {**Event.attributes(self), "mcp_oauth.issuer": self.issuer, **refused}
+
+    def measures(self) -> Mapping[str, float]:
+        """How long it took."""
+        return {**Event.measures(self), "mcp_oauth.refresh.duration": self.seconds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +193,10 @@ class CallFinished(Event):
         """As the semantic conventions of MCP have it."""
         return f"{self.method} {self.tool}" if self.tool else self.method
 
+    def measures(self) -> Mapping[str, float]:
+        """How long it took. It happens to no login."""
+        return {"mcp.client.operation.duration": self.seconds}
+
 
 OnEvent: TypeAlias = Callable[[Event], Awaitable[None] | None]
 """The application's hook. It may be async; what it raises is logged and breaks nothing."""
@@ -198,13 +220,25 @@ class Events:
         self.pending: deque[Event] = deque(maxlen=KEPT)
         """Noted, and not yet given to the hook."""
 
+    def begin(self, event: type[Event], **facts: Any) -> Live | None:
+        """Something that takes a while begins: what is traced meanwhile stands below its span. `finish` it in the same task."""
+        return _telemetry().begin(event, facts)
+
+    def finish(self, event: Event, begun: Live | None) -> None:
+        """As `note`, for what was begun."""
+        self._keep(event)
+        _telemetry().end(event, begun)
+
     def note(self, event: Event) -> None:
         """Log and measure it now, and keep it for the hook. Never waits, never raises."""
+        self._keep(event)
+        _telemetry().record(event)
+
+    def _keep(self, event: Event) -> None:
         if logger.isEnabledFor(event.level):
             attributes = event.attributes()
             said = " ".join(f"{name.removesuffix('.hash').rpartition('.')[2]}={value}" for name, value in attributes.items())
             logger.log(event.level, "%s %s", event.name, said, extra={"mcp_oauth": {"event": event.name, **attributes}})
-        _meter().record(event)
         if self._hook is not None:
             self.pending.append(event)
 
@@ -224,62 +258,9 @@ class Events:
             logger.warning("on_event failed for %s (%s).", event.name, type(error).__name__)
 
 
-class _Meter:
-    """Spans and metrics of OpenTelemetry. Without an SDK its API does nothing, in about a microsecond."""
-
-    def __init__(self) -> None:
-        from opentelemetry import metrics, trace
-
-        self._tracer = trace.get_tracer("langchain_mcp_oauth")
-        self._trace, self._metrics = trace, metrics
-        meter = metrics.get_meter("langchain_mcp_oauth")
-        self._calls = meter.create_histogram("mcp.client.operation.duration", "s", "How long MCP operations take.")
-        self._refreshes = meter.create_histogram("mcp_oauth.refresh.duration", "s", "How long refreshing a token takes.")
-        self._waits = meter.create_histogram("mcp_oauth.authorization.wait", "s", "How long people take to answer.")
-        self._events = meter.create_counter("mcp_oauth.events", "{event}", "What happened to logins.")
-
-    def record(self, event: Event) -> None:
-        """A span of the event's length that ends now, below the caller's; and its metrics, without users."""
-        if _works(self._metrics.get_meter_provider()):
-            self._measure(event)
-        if _works(self._trace.get_tracer_provider()):
-            self._span(event)
-
-    def _measure(self, event: Event) -> None:
-        dimensions = _dimensions(event)
-        if isinstance(event, CallFinished):
-            self._calls.record(event.seconds, dimensions)
-            return
-        self._events.add(1, {"mcp_oauth.event": event.name, **dimensions})
-        if isinstance(event, Refreshed):
-            self._refreshes.record(event.seconds, dimensions)
-        elif isinstance(event, AuthorizationCompleted | AuthorizationFailed):
-            self._waits.record(event.waited, dimensions)
-
-    def _span(self, event: Event) -> None:
-        end = time.time_ns()
-        kind = self._trace.SpanKind.CLIENT
-        attributes = event.attributes()
-        span = self._tracer.start_span(event.span(), kind=kind, attributes=attributes, start_time=end - int(event.seconds * 1e9))
-        if "error.type" in attributes:
-            span.set_status(self._trace.StatusCode.ERROR)
-        span.end(end)
-
-
-def _works(provider: object) -> bool:
-    """Whether there is an SDK behind it: the API's own providers do nothing."""
-    return not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
-
-
-_DIMENSIONS = ("mcp_oauth.server", "mcp_oauth.issuer", "mcp_oauth.reason", "mcp.method.name", "gen_ai.tool.name", "error.type")
-"""What metrics are told apart by: few values each, and no people."""
-
-
-def _dimensions(event: Event) -> dict[str, Any]:
-    attributes = event.attributes()
-    return {name: attributes[name] for name in _DIMENSIONS if name in attributes}
-
-
 @cache
-def _meter() -> _Meter:
-    return _Meter()
+def _telemetry() -> Telemetry:
+    """Imported when there is something to tell."""
+    from langchain_mcp_oauth.telemetry import Telemetry
+
+    return Telemetry()

@@ -13,7 +13,7 @@ PACKAGE = Path(langchain_mcp_oauth.__file__).parent
 NAME = "langchain_mcp_oauth"
 
 FLOORS = [
-    {"errors", "models", "events"},
+    {"errors", "models", "events", "telemetry"},
     {"oauth", "servers", "grants"},
     {"http", "store"},
     {"authorizer", "doctor"},
@@ -42,7 +42,7 @@ DOORS = {
     "langchain": {"middleware"},
     "starlette": {"web", "pages", "loopback"},
     "alembic": {"store"},
-    "opentelemetry": {"events"},
+    "opentelemetry": {"telemetry"},
     "typer": {"cli"},
 }
 """Who may import what. Test servers and the demo are outside the library and exempt."""

@@ -15,6 +15,10 @@ from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from mcp.shared.dispatcher import ProgressFnT
+from opentelemetry import baggage
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from langchain_mcp_oauth import (
     AuthorizationCompleted,
@@ -29,6 +33,7 @@ from langchain_mcp_oauth import (
     Refreshed,
     events,
 )
+from langchain_mcp_oauth.connections.call import Call
 from langchain_mcp_oauth.events import Events, user_hash
 from langchain_mcp_oauth.models import Grant, GrantKey
 from langchain_mcp_oauth.testing import Person, ProtectedServer
@@ -251,18 +256,21 @@ async def main():
             await toolkit.call_tool("ada", "demo", "whoami", {})
 
 asyncio.run(main())
-names = {s.context.span_id: s.name for s in spans.get_finished_spans()}
-ours = [s for s in spans.get_finished_spans() if s.instrumentation_scope.name == "langchain_mcp_oauth"]
+finished = spans.get_finished_spans()
+names = {s.context.span_id: s.name for s in finished}
+seen = [[s.name, dict(s.attributes), names.get(s.parent.span_id) if s.parent else None, s.end_time - s.start_time, s.kind.name]
+        for s in finished if s.instrumentation_scope.name in ("langchain_mcp_oauth", "mcp-python-sdk")]
 points = [(m.name, dict(p.attributes)) for r in reader.get_metrics_data().resource_metrics for s in r.scope_metrics
           if s.scope.name == "langchain_mcp_oauth" for m in s.metrics for p in m.data.data_points]
-print(json.dumps({"spans": [[s.name, dict(s.attributes), names.get(s.parent.span_id) if s.parent else None, s.end_time - s.start_time]
-                            for s in ours], "metrics": points}))
+print(json.dumps({"ours": [one for one in seen if one[4] == "CLIENT"], "theirs": [one for one in seen if one[4] == "SERVER"],
+                  "metrics": points}))
 """
 
 
 @pytest.mark.slow
 def test_spans_and_metrics(tmp_path: Path) -> None:
-    """With an SDK: one span for each event, below the caller's; metrics by server and method, without people; no secret anywhere.
+    """With an SDK: a span for each event, below the caller's; a refresh below the call that needed it, and so is what the server does, as
+    the trace goes along (SEP-414); metrics by server and method, without people; no secret anywhere.
 
     In a process of its own, as a provider is set once for a process.
     """
@@ -270,16 +278,16 @@ def test_spans_and_metrics(tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout.splitlines()[-1])
-    names = [name for name, *_ in seen["spans"]]
-    assert names == [
-        "mcp_oauth authorization.requested",
-        "mcp_oauth authorization.completed",
-        "tools/call whoami",
-        "mcp_oauth token.refreshed",
-        "tools/call whoami",
+    assert [(name, parent) for name, _, parent, *_ in seen["ours"]] == [
+        ("mcp_oauth authorization.requested", None),
+        ("mcp_oauth authorization.completed", None),
+        ("tools/call whoami", "the agent's step"),
+        ("mcp_oauth token.refreshed", "tools/call whoami"),
+        ("tools/call whoami", None),
     ]
-    _, attributes, parent, nanoseconds = seen["spans"][2]
-    assert parent == "the agent's step"
+    at_the_server = [(name, parent) for name, _, parent, *_ in seen["theirs"] if name == "tools/call whoami"]
+    assert at_the_server == [("tools/call whoami", "tools/call whoami")] * 2
+    _, attributes, _, nanoseconds, _ = seen["ours"][2]
     assert nanoseconds > 0
     assert attributes == {
         "mcp_oauth.server": "demo",
@@ -292,3 +300,24 @@ def test_spans_and_metrics(tmp_path: Path) -> None:
     assert measured == {"mcp.client.operation.duration", "mcp_oauth.refresh.duration", "mcp_oauth.authorization.wait", "mcp_oauth.events"}
     assert not [point for _, point in seen["metrics"] if "user.hash" in point]
     assert "state=" not in ran.stdout
+
+
+async def _nothing(progress: float, total: float | None, message: str | None) -> None: ...
+
+
+@pytest.mark.parametrize("on_progress", [None, _nothing])
+def test_a_trace_goes_along_and_baggage_does_not(on_progress: ProgressFnT | None) -> None:
+    """SEP-414's `traceparent` beside what is in `_meta`; the application's baggage is not for other people's servers."""
+    span = NonRecordingSpan(SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1)))
+    token = attach(baggage.set_baggage("customer", "CANARY", set_span_in_context(span)))
+    try:
+        message = Call(7, "tools/call", {}, on_progress).message({"name": "t", "_meta": {"own": 1}})
+    finally:
+        detach(token)
+    expected = {"own": 1, "traceparent": f"00-{0xA:032x}-{0xB:016x}-01", **({"progressToken": 7} if on_progress else {})}
+    assert message["params"] == {"name": "t", "_meta": expected}
+
+
+def test_where_nothing_is_traced_nothing_goes_along() -> None:
+    """Not even an empty `_meta`."""
+    assert Call(7, "tools/list", {}, None).message(None) == {"jsonrpc": "2.0", "id": 7, "method": "tools/list"}

@@ -13,6 +13,7 @@ from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
+from langchain_mcp_oauth.telemetry import trace_context
 
 __all__ = ["Call", "stamped"]
 
@@ -61,9 +62,12 @@ class Call:
             logger.exception("A progress callback raised; the call goes on.")
 
     def message(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The request as it is sent. Its id is also its progress token."""
+        """The request as it is sent. Its id is also its progress token; a trace goes along (SEP-414)."""
+        meta: dict[str, Any] = {**trace_context()}
         if self.on_progress is not None:
-            params = {**(params or {}), "_meta": {**((params or {}).get("_meta") or {}), "progressToken": self.id}}
+            meta["progressToken"] = self.id
+        if meta:
+            params = {**(params or {}), "_meta": {**((params or {}).get("_meta") or {}), **meta}}
         message = {"jsonrpc": "2.0", "id": self.id, "method": self.method}
         return {**message, "params": params} if params else message
 

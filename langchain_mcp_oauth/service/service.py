@@ -319,20 +319,21 @@ class Service:
 
     async def _as_user(self, key: GrantKey, operation: Operation[T], method: str, tool: str | None = None) -> T:
         """Do it, and say how it went."""
-        began = time.perf_counter()
+        facts: dict[str, Any] = {"server": key.server, "user_id": key.user_id, "method": method, "tool": tool}
+        began, live = time.perf_counter(), self.events.begin(CallFinished, **facts)
+
+        async def tell(error: str | None) -> None:
+            self.events.finish(CallFinished(**facts, seconds=time.perf_counter() - began, error=error), live)
+            if self.events.pending:
+                await self.events.flush()
+
         try:
             result = await self._unless_paused(key, operation)
         except BaseException as error:
-            await self._tell(key, began, method, tool, getattr(error, "code", type(error).__name__))
+            await tell(getattr(error, "code", type(error).__name__))
             raise
-        await self._tell(key, began, method, tool, "tool_error" if getattr(result, "is_error", False) else None)
+        await tell("tool_error" if getattr(result, "is_error", False) else None)
         return result
-
-    async def _tell(self, key: GrantKey, began: float, method: str, tool: str | None, error: str | None) -> None:
-        seconds = time.perf_counter() - began
-        self.events.note(CallFinished(server=key.server, user_id=key.user_id, seconds=seconds, method=method, tool=tool, error=error))
-        if self.events.pending:
-            await self.events.flush()
 
     async def _unless_paused(self, key: GrantKey, operation: Operation[T]) -> T:
         """Do it, unless the server has failed this user too often lately. Raises `ServerPaused`."""
