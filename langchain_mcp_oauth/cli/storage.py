@@ -42,7 +42,8 @@ def new_key() -> None:
 
 @keys.command("rotate")
 def rotate_keys(*, store: Store = None, as_json: AsJson = False) -> None:
-    """Seal everything with the first of the configured keys. Put the new key in front, run this, then take the old one away."""
+    """Seal everything with the first of the configured keys. Put the new key in front, run this, then take the old one away. It may be
+    stopped and run again; what none of the keys opens stays as it is, and is an error."""
     printer = Printer(as_json=as_json)
 
     async def do() -> dict[str, Any]:

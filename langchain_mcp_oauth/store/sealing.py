@@ -39,7 +39,7 @@ def generate_key(random: Callable[[int], bytes] = os.urandom) -> str:
 class Sealer:
     """Seals and opens texts with a ring of keys. Safe to use from several threads.
 
-    To rotate, put the new key in front and keep the old one until no record needs it (`is_current`).
+    To rotate, put the new key in front and keep the old one until no record needs it (`beginning`).
 
     Args:
         keys: See `Keys`. A function is called once, when a key is first needed, and may block.
@@ -86,9 +86,9 @@ class Sealer:
         except InvalidTag:
             raise _corrupt() from None
 
-    def is_current(self, record: str) -> bool:
-        """Whether the first key sealed it; if not, it should be sealed again before its key is dropped."""
-        return _parse_record(record)[0] == next(iter(self.load()))
+    def beginning(self) -> str:
+        """What every record begins with that the first key sealed; others should be sealed again before their key is dropped."""
+        return f"v1.{next(iter(self.load()))}."
 
 
 def _parse_ring(keys: str | Sequence[str]) -> dict[str, bytes]:

@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from anyio import to_thread
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Engine, and_, or_
+from sqlalchemy import ColumnElement, Engine, and_, inspect, or_
 from sqlmodel import Session, col, delete, insert, select, update
 
+from langchain_mcp_oauth.errors import StoreError
 from langchain_mcp_oauth.models import (
     TRANSITIONS,
     AuthorizationRequest,
@@ -58,6 +59,10 @@ MAX_PINS = 5_000
 
 KEPT = timedelta(days=1)
 """How long an ended request is remembered, so that a late callback is told what became of it."""
+
+
+RESEALED = 500
+"""Rows that are sealed with a new key in one transaction: a tenth of a second, in which nobody else changes them."""
 
 
 class SQLModelTokenStore(TokenStore):
@@ -371,18 +376,35 @@ class SQLModelTokenStore(TokenStore):
     async def rotate(self) -> int:
         """Seal with the first key every row that another key sealed; return how many.
 
-        At 0 no row needs the other keys any more. Locks the rows it looks at, on SQLite the database.
+        At 0 no row needs the other keys any more. `RESEALED` rows at a time are locked, on SQLite the database, and nobody waits for
+        longer. What is done stays done: whoever is stopped in the middle starts again.
 
         Raises:
-            StoreKeyError, StoreCorruptError: a row does not open; nothing was changed.
+            StoreKeyError, StoreCorruptError: some rows do not open. They are as they were; all others are sealed with the first key.
+            StoreUnavailable: the database went away.
         """
-        return await self._write(lambda session: sum(self._reseal(session, table) for table in SEALED))
+        resealed, unopened = 0, list[StoreError]()
+        for table in SEALED:
+            of_table = list[StoreError]()
+            while seen := await self._write(partial(self._reseal, table=table, after=len(of_table))):
+                of_table += [trouble for trouble in seen if trouble is not None]
+                resealed += seen.count(None)
+            unopened += of_table
+        if unopened:
+            raise unopened[0]
+        return resealed
 
-    def _reseal(self, session: Session, table: type[SealedRow]) -> int:
-        stale = [row for row in session.exec(select(table).with_for_update()) if not self._sealer.is_current(row.sealed)]
-        for row in stale:
+    def _reseal(self, session: Session, table: type[SealedRow], after: int) -> list[StoreError | None]:
+        """The next rows that another key sealed, after so many that did not open: for each what was wrong with it."""
+        stale = select(table).where(~col(table.sealed).startswith(self._sealer.beginning())).order_by(*inspect(table).primary_key)
+        return [self._resealed(row) for row in session.exec(stale.offset(after).limit(RESEALED).with_for_update()).all()]
+
+    def _resealed(self, row: SealedRow) -> StoreError | None:
+        try:
             row.sealed = self._sealer.seal(self._sealer.open(row.sealed, row.identity), row.identity)
-        return len(stale)
+        except StoreError as trouble:
+            return trouble
+        return None
 
     async def aclose(self) -> None:
         await to_thread.run_sync(self._database.close)

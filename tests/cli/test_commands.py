@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from langchain_mcp_oauth import errors
 from langchain_mcp_oauth.cli import app
 from langchain_mcp_oauth.cli.printing import Exit, exit_of
 from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.testing import ProtectedServer
 
 from .conftest import KEY, Run, document
@@ -128,3 +130,37 @@ def test_tables_and_keys(run: Run, server: ProtectedServer, browser: list[str], 
     assert run("call", "demo", "whoami").stdout == "ada\n"
     monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", KEY)
     assert run("call", "demo", "whoami").exit_code == Exit.FAILED
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "code"),
+    [
+        (generate_key, Exit.FAILED, "store_key"),
+        (lambda: f"{generate_key()},{generate_key()}", Exit.FAILED, "store_key"),
+        (lambda: f"{generate_key()},{KEY[:-4]}", Exit.USAGE, "configuration"),
+        (lambda: "", Exit.USAGE, "configuration"),
+    ],
+    ids=["the old one is missing", "the old one is another", "half of the old one", "none"],
+)
+def test_rotating_without_the_old_key(
+    keys: Callable[[], str],
+    status: Exit,
+    code: str,
+    run: Run,
+    server: ProtectedServer,
+    browser: list[str],
+    home: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error that says what is wrong, with its exit status and no key in it; nothing is changed, and with the old key all is there."""
+    assert run("login", f"demo={server.url}").exit_code == Exit.OK
+    stored = tokens(home)
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", configured := keys())
+    for options in ([], ["--json"]):
+        rotated = CliRunner().invoke(app, ["keys", "rotate", *options])
+        assert rotated.exit_code == status
+        assert [key for key in configured.split(",") if key and key in rotated.output] == []
+    assert (document(rotated)["error"]["code"], document(rotated)["error"]["retryable"]) == (code, False)
+    assert tokens(home) == stored
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", KEY)
+    assert run("call", "demo", "whoami").stdout == "ada\n"

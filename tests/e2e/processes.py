@@ -30,6 +30,7 @@ from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStor
 from langchain_mcp_oauth.authorizer import refreshing
 from langchain_mcp_oauth.http.client import GuardedTransport
 from langchain_mcp_oauth.models import Lease
+from langchain_mcp_oauth.store import sqlmodel
 
 WRITES = (
     "save_grant",
@@ -310,6 +311,23 @@ async def disconnect(story: Story) -> bool:
     """Whether the issuer was told."""
     async with story.toolkit() as toolkit:
         return await toolkit.disconnect("demo")
+
+
+async def rotate(story: Story, keys: list[str]) -> int:
+    """Seal everything with the first of these keys, row by row; before each transaction it comes to the point `reseal`."""
+    sqlmodel.RESEALED = 1
+    store = SQLModelTokenStore(story.database, encryption_key=keys)
+    write = store._database.write
+
+    def reseal(work: Callable[[Any], Any]) -> Any:
+        point("reseal")
+        return write(work)
+
+    store._database.write = reseal  # type: ignore[method-assign]
+    try:
+        return await store.rotate()
+    finally:
+        await store.aclose()
 
 
 class _State(TypedDict, total=False):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ import pytest
 from langchain_mcp_oauth import MCPOAuthError
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore, upgrade
+from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 from tests.databases import ON_POSTGRES, postgres_schema
 
 from .conftest import KEY, REDIRECT_URI
-from .processes import LAPSED, Running, Story, ask, ask_many, call, call_without_lease, complete, complete_many, run
+from .processes import LAPSED, Running, Story, ask, ask_many, call, call_without_lease, complete, complete_many, rotate, run
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def approved(story: Story) -> str:
     """The callback URL of a login that was asked for and approved, in this process."""
     asked = asyncio.run(ask(story))
     assert asked is not None
-    return Person("alice").approve(asked[0])
+    return Person(story.user_id).approve(asked[0])
 
 
 def log_in(story: Story) -> None:
@@ -187,9 +190,27 @@ async def log_in_anew(story: Story) -> None:
     await complete(story, await Person("alice").aapprove(asked[0]))
 
 
-async def stored_version(story: Story) -> int:
-    store = SQLModelTokenStore(story.database, encryption_key=story.key)
-    grant = await store.load_grant(GrantKey("alice", "demo", story.server_url))
+async def stored_version(story: Story, keys: list[str] | None = None) -> int:
+    store = SQLModelTokenStore(story.database, encryption_key=keys or story.key)
+    grant = await store.load_grant(GrantKey(story.user_id, "demo", story.server_url))
     await store.aclose()
     assert grant is not None
     return grant.version
+
+
+@pytest.mark.slow
+def test_killed_while_keys_rotate(story: Story) -> None:
+    """Killed after one row, two, three, …: with both keys every login is there, whichever key sealed it. The next run seals the rest, and
+    then the old key can go."""
+    users, new = ["alice", "bob", "carol"], generate_key()
+    for user in users:
+        log_in(replace(story, user_id=user))
+    both = [new, story.key]
+    for transactions in count():
+        ended = run(rotate, story, both, kill_at=transactions)
+        assert [asyncio.run(stored_version(replace(story, user_id=user), both)) for user in users]
+        if not ended.killed:
+            break
+    assert transactions > 2, "it was killed with some rows sealed anew and others not"
+    assert ended.value() < len(users)
+    assert [asyncio.run(stored_version(replace(story, user_id=user), [new])) for user in users]

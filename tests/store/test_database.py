@@ -23,9 +23,9 @@ from sqlmodel import Session, SQLModel, col, update
 
 from langchain_mcp_oauth.errors import ConfigurationError, StoreCorruptError, StoreError, StoreKeyError, StoreUnavailable, StoreVersionError
 from langchain_mcp_oauth.models import GrantKey
-from langchain_mcp_oauth.store import SQLModelTokenStore
+from langchain_mcp_oauth.store import SQLModelTokenStore, sqlmodel
 from langchain_mcp_oauth.store.schema import upgrade_tables
-from langchain_mcp_oauth.store.sealing import generate_key
+from langchain_mcp_oauth.store.sealing import Sealer, generate_key
 from langchain_mcp_oauth.store.tables import METADATA, GrantRow, UTCDateTime
 
 from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_listing, a_request, minutes
@@ -327,6 +327,58 @@ async def test_rotating_seals_every_row_with_the_first_key(shared_database: str)
         await old_store.load_grant(KEY)
     for store in (old_store, both, new_store):
         await store.aclose()
+
+
+async def test_whoever_is_stopped_in_the_middle_of_rotating_starts_again(shared_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away after some rows: those are sealed with the first key, the others with the old one, and with both keys all can
+    be read. The next run seals the rest."""
+    monkeypatch.setattr(sqlmodel, "RESEALED", 2)
+    old_store, both = a_store(shared_database), a_store(shared_database, encryption_key=[new := generate_key(), ENCRYPTION_KEY])
+    await fill(old_store)
+    write, left = both._database.write, [2]
+
+    def ends(work: Callable[[Session], Any]) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoreUnavailable("gone")
+        return write(work)
+
+    monkeypatch.setattr(both._database, "write", ends)
+    with pytest.raises(StoreUnavailable):
+        await both.rotate()
+    assert sealed_by(shared_database, new) == 2
+    assert [await both.load_grant(key) for key in (KEY, BOB)].count(None) == 0
+    monkeypatch.setattr(both._database, "write", write)
+    assert await both.rotate() == sealed_by(shared_database, new) - 2
+    assert sealed_by(shared_database, ENCRYPTION_KEY) == 0
+    await old_store.aclose()
+    await both.aclose()
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 500])
+async def test_rotating_leaves_what_does_not_open_as_it_is(
+    shared_database: str, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of some rows is missing: that is the error, and those rows stay as they were; all others are sealed with the first key."""
+    monkeypatch.setattr(sqlmodel, "RESEALED", rows_at_once)
+    lost, new = generate_key(), generate_key()
+    forgotten, known = a_store(shared_database, encryption_key=lost), a_store(shared_database)
+    for user in ("a", "b", "z"):  # before and after the others
+        await forgotten.save_grant(a_grant(GrantKey(user, KEY.server, KEY.url)))
+    await fill(known)
+    everything = sealed_by(shared_database, ENCRYPTION_KEY)
+    both = a_store(shared_database, encryption_key=[new, ENCRYPTION_KEY])
+    for _ in range(2):
+        with pytest.raises(StoreKeyError):
+            await both.rotate()
+        assert [sealed_by(shared_database, key) for key in (lost, ENCRYPTION_KEY, new)] == [3, 0, everything]
+    for store in (forgotten, known, both):
+        await store.aclose()
+
+
+def sealed_by(database: str, key: str) -> int:
+    """How many rows this key has sealed."""
+    return str(rows(database)).count(Sealer(key).beginning())
 
 
 # Tables -------------------------------------------------------------------------------------------------------------------------
