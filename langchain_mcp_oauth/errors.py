@@ -124,6 +124,7 @@ class PersonRequired(MCPOAuthError):
         stage: What the call was about to do: `list_tools`, `call_tool`, …
         tool_name: The tool, where there is one.
         tool_call_id: The model's id of the call, where there is one.
+        requests: One event for each thing, where several are asked for at once (`MCPOAuthMiddleware`); this one is the first of them.
     """
 
     code = "person_required"
@@ -135,9 +136,30 @@ class PersonRequired(MCPOAuthError):
         self.stage = stage
         self.tool_name = tool_name
         self.tool_call_id = tool_call_id
+        self._beside: tuple[PersonRequired, ...] | None = None
+
+    @property
+    def requests(self) -> tuple[PersonRequired, ...]:
+        """All that are asked for at once, this one first; nothing where it is asked for alone."""
+        return () if self._beside is None else (self, *self._beside)
+
+    @staticmethod
+    def together(requests: Sequence[PersonRequired]) -> PersonRequired:
+        """The first, with all of them as its `requests`: what is asked for at once. Logins come before the rest, in order."""
+        first, *others = sorted(requests, key=lambda one: not isinstance(one, AuthRequired))
+        first._beside = tuple(others)  # noqa: SLF001 - one of us
+        return first
 
     def payload(self) -> dict[str, Any]:
-        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret). See the documentation."""
+        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret); with `requests`, that member is a
+        list of such dicts, and the message is that of all. See the documentation."""
+        if not self.requests:
+            return self._shown()
+        shown = [{**one._shown(), "stage": self.stage, "attempt": self.attempt} for one in self.requests]  # noqa: SLF001
+        return {**shown[0], "message": " ".join(one["message"] for one in shown), "requests": shown}
+
+    def _shown(self) -> dict[str, Any]:
+        """What of this one alone is shown."""
         raise NotImplementedError
 
     def _place(self) -> dict[str, Any]:
@@ -159,9 +181,8 @@ class AuthRequired(PersonRequired):
         reason: `login`, `expired`, `step_up`, `client_rejected` or `issuer_changed`.
         auth_id: Public handle of the open request; not the OAuth `state`.
         expires_at: Aware UTC; a later answer is refused and a new URL is needed.
-        attempt, stage, tool_name, tool_call_id: As for `PersonRequired`.
+        attempt, stage, tool_name, tool_call_id, requests: As for `PersonRequired`.
         user_code: What the person enters at `authorization_url`, where no browser can come back (RFC 8628); show both. None: nothing.
-        requests: One event for each server, where several are asked for at once (`MCPOAuthMiddleware`); this one is the first of them.
     """
 
     code = "auth_required"
@@ -182,7 +203,6 @@ class AuthRequired(PersonRequired):
         tool_name: str | None = None,
         tool_call_id: str | None = None,
         complete: Callable[[str], Awaitable[object]] | None = None,
-        requests: tuple[AuthRequired, ...] = (),
         user_code: str | None = None,
     ) -> None:
         super().__init__(
@@ -201,15 +221,8 @@ class AuthRequired(PersonRequired):
         self.reason = reason
         self.auth_id = auth_id
         self.expires_at = expires_at
-        self.requests = requests
         self.user_code = user_code
         self._complete = complete
-
-    @classmethod
-    def together(cls, requests: Sequence[AuthRequired]) -> AuthRequired:
-        """One event for several servers, which are asked for at once: that of the first, with all of them as its `requests`."""
-        first = requests[0]
-        return cls(**first._fields(), complete=first._complete, requests=tuple(requests))  # noqa: SLF001 - one of us
 
     async def complete(self, callback_url: str) -> None:
         """Redeem the URL that the browser came back to, for the user of this call: what a notebook does with a pasted URL.
@@ -222,14 +235,11 @@ class AuthRequired(PersonRequired):
             raise ConfigurationError("This AuthRequired has lost its toolkit; call complete_authorization() on one.")
         await self._complete(callback_url)
 
-    def payload(self) -> dict[str, Any]:
-        """The interrupt's value: a flat dict of JSON primitives (no user, token, verifier or secret); with `requests`, that member is a
-        list of such dicts, one for each server. See the documentation."""
-        places = " and ".join(f"{one.server!r} at {one.issuer}" for one in self.requests or (self,))
+    def _shown(self) -> dict[str, Any]:
         payload = {
             "type": "mcp_auth_required",
             "version": 1,
-            "message": f"Authorize access to {places}, then continue.",
+            "message": f"Authorize access to {self.server!r} at {self.issuer}, then continue.",
             "authorization_url": self.authorization_url,
             "server": self.server,
             "resource": self.resource,
@@ -242,8 +252,6 @@ class AuthRequired(PersonRequired):
         }
         if self.user_code is not None:
             payload["user_code"] = self.user_code
-        if self.requests:
-            payload["requests"] = [{**one.payload(), "stage": self.stage, "attempt": self.attempt} for one in self.requests]
         return payload
 
     def _fields(self) -> dict[str, Any]:
@@ -251,7 +259,7 @@ class AuthRequired(PersonRequired):
         return {**{name: getattr(self, name) for name in names}, **self._place()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_auth_required, ({**self._fields(), "requests": self.requests},)
+        return _restore_auth_required, (self._fields(),), {"_beside": self._beside}
 
 
 _REASONS = {
@@ -270,14 +278,14 @@ def _restore_auth_required(fields: dict[str, Any]) -> AuthRequired:
 class CredentialsRequired(PersonRequired):
     """A person has to give values that only they have, such as an API key, before the call can go on.
 
-    Best answered by the application, with `await toolkit.save_credentials(server, {name: value}, user_id=...)`, and the run resumed: a
-    value that comes with the resume command itself is written into the checkpoint by LangGraph.
+    Best answered by the application, with `await toolkit.save_credentials(server, {name: value}, user_id=...)`, and the run resumed. A run
+    can also be resumed with `{"credentials": {name: value}, "server": server}`, which LangGraph then writes into the checkpoint.
 
     Attributes:
         names: What is missing, in the order of the configuration.
         descriptions: What the operator tells the person about each (`variables`); empty text where nothing.
         reason: `missing`, or `rejected`: the server refused the values there are.
-        attempt, server, stage, tool_name, tool_call_id: As for `PersonRequired`.
+        attempt, server, stage, tool_name, tool_call_id, requests: As for `PersonRequired`.
     """
 
     code = "credentials_required"
@@ -322,8 +330,7 @@ class CredentialsRequired(PersonRequired):
             raise ConfigurationError("This CredentialsRequired has lost its toolkit; call save_credentials() on one.")
         await self._save(values)
 
-    def payload(self) -> dict[str, Any]:
-        """The interrupt's value, as for `AuthRequired`; it is answered with `{"credentials": {name: value}}`, or as the class says."""
+    def _shown(self) -> dict[str, Any]:
         wanted = (f"{name} ({text})" if text else name for name, text in zip(self.names, self.descriptions, strict=True))
         return {
             "type": "mcp_credentials_required",
@@ -338,7 +345,7 @@ class CredentialsRequired(PersonRequired):
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = ("server", "names", "descriptions", "reason", "attempt", "stage", "tool_name", "tool_call_id")
-        return _restore_credentials_required, ({name: getattr(self, name) for name in fields},)
+        return _restore_credentials_required, ({name: getattr(self, name) for name in fields},), {"_beside": self._beside}
 
 
 def _restore_credentials_required(fields: dict[str, Any]) -> CredentialsRequired:

@@ -44,8 +44,9 @@ class MCPOAuthMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     run nobody is asked for a listing, and the tools of a server appear as soon as its user is connected.
 
     When a turn of the model calls tools of servers that the user is not connected to, the run stops once, before any of its tools runs,
-    with one interrupt for all of them: its payload is that of `AuthRequired` and has in `requests` one such payload for each server. A
-    refusal gives the model a failed tool message for each of the calls. Servers that name no authorization server are called as they are.
+    with one interrupt for all of them: its payload is that of `AuthRequired` (or of `CredentialsRequired`, where no login is needed) and
+    has in `requests` one payload for each login, and for each server that wants values of the user's own. A refusal gives the model a
+    failed tool message for each of the calls. Servers that name no authorization server are called as they are.
 
     Args:
         toolkit: Whose servers. Its `user_id`, if it has one, comes before the run's.
@@ -93,7 +94,7 @@ class MCPOAuthMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     def _lister(self, *, begins: bool) -> Lister:
         lister = self._toolkit.lister
         if begins:
-            return replace(lister, choose=_together if self._mode == "batched" else lister.choose)
+            return replace(lister, choose=PersonRequired.together if self._mode == "batched" else lister.choose)
         policy = "placeholder" if lister.on_unauthorized == "raise" else lister.on_unauthorized
         return replace(lister, on_unauthorized=policy, max_age=OF_THE_RUN)
 
@@ -118,9 +119,9 @@ class MCPOAuthMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
         try:
             yield from self._asking(user_id, "call_tool").converse(lambda: self._require(user_id, by_server))
         except AuthorizationDenied as refusal:
-            missing: Sequence[AuthRequired] = yield self._missing(user_id, by_server)
-            refused = [call for needed in missing for call in by_server[needed.server]]
-            return {"messages": [_failed(call, str(refusal)) for call in refused]}
+            missing: Sequence[PersonRequired] = yield self._missing(user_id, by_server)
+            servers = dict.fromkeys(needed.server for needed in missing)
+            return {"messages": [_failed(call, str(refusal)) for server in servers for call in by_server[server]]}
         return None
 
     async def _by_server(self, user_id: str, calls: Sequence[ToolCall]) -> dict[str, list[ToolCall]]:
@@ -134,13 +135,13 @@ class MCPOAuthMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     async def _require(self, user_id: str, by_server: Mapping[str, Sequence[ToolCall]]) -> None:
         missing = await self._missing(user_id, by_server)
         if missing:
-            raise _together(missing)
+            raise PersonRequired.together(missing)
 
-    async def _missing(self, user_id: str, by_server: Mapping[str, Sequence[ToolCall]]) -> Sequence[AuthRequired]:
-        missing = []
+    async def _missing(self, user_id: str, by_server: Mapping[str, Sequence[ToolCall]]) -> Sequence[PersonRequired]:
+        missing: list[PersonRequired] = []
         for server, calls in by_server.items():
-            needed = await self._login_needed(user_id, server)
-            if needed is not None:
+            events = await self._login_needed(user_id, server), await self._toolkit.service.credentials_needed(user_id, server)
+            for needed in filter(None, events):
                 needed.tool_name, needed.tool_call_id = calls[0]["name"], calls[0]["id"]
                 missing.append(needed)
         return missing
@@ -189,12 +190,6 @@ class MCPOAuthMiddleware(AgentMiddleware[AgentState[Any], Any, Any]):
     def _asking(self, user_id: str, stage: Literal["list_tools", "call_tool"]) -> Asking:
         asking = self._toolkit.asking(user_id, stage=stage)
         return replace(asking, limit=LIMIT) if self._mode == "batched" else asking
-
-
-def _together(needed: Sequence[PersonRequired]) -> PersonRequired:
-    """All logins at once; what is no login is asked for after them."""
-    logins = [event for event in needed if isinstance(event, AuthRequired)]
-    return AuthRequired.together(logins) if logins else needed[0]
 
 
 def _with_tools(request: ModelRequest[Any], tools: Sequence[BaseTool]) -> ModelRequest[Any]:

@@ -10,6 +10,7 @@ from langchain_mcp_oauth import (
     ConnectionFailed,
     CredentialsRequired,
     MCPOAuthError,
+    PersonRequired,
     ServersFailed,
     TokenEndpointError,
     ToolsChanged,
@@ -36,6 +37,18 @@ def test_an_error_survives_the_way_between_processes(error: MCPOAuthError) -> No
     assert type(arrived) is type(error)
     assert str(arrived) == str(error)
     assert facts(arrived) == facts(error)
+
+
+def test_what_is_asked_for_at_once_stays_together() -> None:
+    """On the way between processes: each of the events, in order."""
+    both = PersonRequired.together([needs_key("a"), needs_key("b")])
+    arrived = pickle.loads(pickle.dumps(both))
+    assert arrived.payload() == both.payload()
+    assert [one["server"] for one in arrived.payload()["requests"]] == ["a", "b"]
+
+
+def needs_key(server: str) -> CredentialsRequired:
+    return CredentialsRequired(server=server, names=("KEY",), descriptions=("",), reason="missing")
 
 
 def facts(error: Exception) -> dict[str, object]:

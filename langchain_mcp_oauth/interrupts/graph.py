@@ -209,10 +209,11 @@ def _may_have_answers() -> bool:
 
 def _follow(needed: PersonRequired, answer: object) -> Awaitable[None] | None:
     brought = read_answer(answer)
-    if isinstance(needed, AuthRequired) and isinstance(brought, str):
-        return needed.complete(brought)
-    if isinstance(needed, CredentialsRequired) and isinstance(brought, GivenCredentials):
-        return needed.save(brought.values)
+    for one in needed.requests or (needed,):
+        if isinstance(one, AuthRequired) and isinstance(brought, str):
+            return one.complete(brought)
+        if isinstance(one, CredentialsRequired) and isinstance(brought, GivenCredentials) and brought.server in {None, one.server}:
+            return one.save(brought.values)
     return None
 
 

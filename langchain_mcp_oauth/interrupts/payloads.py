@@ -27,7 +27,7 @@ def shape(needed: PersonRequired, form: InterruptFormat) -> Any:
         return _as_review(payload)
     if form == "inbox":
         return _as_inbox(payload)
-    if form == "elicitation" and isinstance(needed, AuthRequired):
+    if form == "elicitation" and isinstance(needed, AuthRequired):  # credentials have no URL; they are asked for after the logins
         return _as_elicitation(payload)
     return payload
 
@@ -67,6 +67,6 @@ def _describe(payload: Mapping[str, Any]) -> str:
 
 def _as_elicitation(payload: dict[str, Any]) -> dict[str, Any]:
     """An elicitation in URL mode, as `langchain.mcp` interrupts for one; keyed by `auth_id`."""
-    several = payload.get("requests", [payload])
+    several = [one for one in payload.get("requests", [payload]) if "authorization_url" in one]
     requests = [{"key": one["auth_id"], "message": one["message"], "mode": "url", "url": one["authorization_url"]} for one in several]
     return {"type": "mcp_elicitation", "tool_name": payload["tool_name"] or "", "requests": requests, "mcp_oauth": payload}

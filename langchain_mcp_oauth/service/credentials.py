@@ -46,13 +46,13 @@ class CredentialBook:
         await self._store.save_credentials(key, self._servers[key.server].check(values))
         self._on_change(key)
 
-    async def missing(self, key: GrantKey) -> bool:
-        """Whether a call would ask for something."""
+    async def missing(self, key: GrantKey) -> CredentialsRequired | None:
+        """What a call would ask for, if it would."""
         try:
             await self.acquire(key)
-        except CredentialsRequired:
-            return True
-        return False
+        except CredentialsRequired as needed:
+            return needed
+        return None
 
     def server_for(self, named: str | None, asked: str | None) -> str:
         """Whose values an answer brings: what it says, else the one that was asked for, else the only one that asks at all.

@@ -26,7 +26,14 @@ from mcp.types import (
 from langchain_mcp_oauth.authorizer.authorizer import Authorizer, Refusal, key_of
 from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
 from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, ProgressFnT, ToolResult, Unauthorized
-from langchain_mcp_oauth.errors import AuthRequired, ConfigurationError, ConnectionFailed, ProtocolError, TokenRejectedError
+from langchain_mcp_oauth.errors import (
+    AuthRequired,
+    ConfigurationError,
+    ConnectionFailed,
+    CredentialsRequired,
+    ProtocolError,
+    TokenRejectedError,
+)
 from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
 from langchain_mcp_oauth.http import Reach, check_proxy, drive, guarded_client, host_port
 from langchain_mcp_oauth.models import BearerChallenge, Credentials, Grant, GrantKey
@@ -207,6 +214,10 @@ class Service:
             return None
         return None if await self.authorizer.is_usable(key) else await self.authorizer.begin(key)
 
+    async def credentials_needed(self, user_id: str, server: str) -> CredentialsRequired | None:
+        """What a person has to give before this server can be used, if there is anything."""
+        return await self.credentials.missing(self.key(user_id, server))
+
     async def is_logged_in(self, user_id: str, server: str) -> bool:
         """Whether there is a login, of whatever use it may be; where there are none, whether users have something else of their own."""
         key, configured = self.key(user_id, server), self.servers[server]
@@ -298,7 +309,7 @@ class Service:
         return {name: logins.get(name) or await self._status_without_login(user_id, name) for name in self.servers}
 
     async def _status_without_login(self, user_id: str, server: str) -> ServerStatus:
-        connected = not await self.credentials.missing(self.key(user_id, server))
+        connected = await self.credentials.missing(self.key(user_id, server)) is None
         return ServerStatus(server, connected=connected, state=LoginState.CONNECTED if connected else LoginState.NOT_CONNECTED)
 
     async def reachable(self) -> dict[str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from langchain_mcp_oauth import (
     AuthRequired,
     ConfigurationError,
     CredentialsRequired,
+    MCPOAuthMiddleware,
     MCPOAuthToolkit,
     auth_interrupts,
     resume_command,
@@ -25,7 +26,8 @@ from langchain_mcp_oauth import (
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 from tests.connections.mcp_servers import Example, Front, Seen, serving
 
-from .conftest import KEY
+from .agents import calling
+from .conftest import KEY, REDIRECT_URI
 from .logins import message, tools_of
 from .test_agents import CONFIG, HELLO, model
 
@@ -135,6 +137,58 @@ async def test_an_answer_may_bring_the_key(toolkit: MCPOAuthToolkit, keyed: Keye
         stopped = await agent.ainvoke(HELLO, config)
         result = await agent.ainvoke(resume_command(stopped, answer), config)
         assert [m.status for m in result["messages"] if m.type == "tool"] == [status]
+
+
+@pytest.fixture
+async def both(keyed: KeyedServer, database: str) -> AsyncIterator[Callable[..., MCPOAuthToolkit]]:
+    """A server with a login and one with keys, in toolkits that have only the database in common."""
+    made: list[MCPOAuthToolkit] = []
+    with ProtectedServer() as protected:
+        servers = {"keyed": {"url": keyed.url, "headers": {"Authorization": "Bearer {{API_KEY}}"}}, "oauth": protected.url}
+
+        def make(**options: Any) -> MCPOAuthToolkit:
+            hosts = protected.allowed_private_hosts
+            options = {"redirect_uri": REDIRECT_URI, "allowed_private_hosts": hosts, "user_id": "alice", **options}
+            made.append(MCPOAuthToolkit(servers, store=database, encryption_key=KEY, **options))
+            return made[-1]
+
+        yield make
+        for toolkit in made:
+            await toolkit.aclose()
+
+
+@pytest.mark.parametrize(
+    ("policy", "turns", "stage"),
+    [("raise", ["oauth__whoami"], "list_tools"), ("placeholder", [["connect_keyed", "connect_oauth"]], "call_tool")],
+)
+@pytest.mark.parametrize("answered", [False, True], ids=["saved", "in the answer"])
+async def test_logins_and_keys_are_asked_for_at_once(
+    both: Callable[..., MCPOAuthToolkit], policy: Any, turns: Any, stage: str, answered: bool
+) -> None:
+    """One interrupt of the middleware has both, before a listing and before a turn's tools; once both are there, the run goes on."""
+    middleware = MCPOAuthMiddleware(both(on_unauthorized=policy))
+    agent = create_agent(calling(*turns), middleware=[middleware], checkpointer=InMemorySaver())
+    stopped = await agent.ainvoke(HELLO, CONFIG)
+    [payload] = auth_interrupts(stopped)
+    login, keys = payload["requests"]
+    assert (login["type"], login["server"], login["stage"]) == ("mcp_auth_required", "oauth", stage)
+    assert (keys["type"], keys["server"], keys["stage"], keys["names"]) == ("mcp_credentials_required", "keyed", stage, ["API_KEY"])
+    await both().complete_authorization(await Person("alice").aapprove(login["authorization_url"]))
+    if not answered:
+        await both().save_credentials("keyed", {"API_KEY": VALUE})
+    answer = {"credentials": {"API_KEY": VALUE}, "server": "keyed"} if answered else None
+    finished = await agent.ainvoke(resume_command(stopped, answer), CONFIG)
+    assert {message.status for message in finished["messages"] if message.type == "tool"} == {"success"}
+
+
+async def test_a_refusal_is_one_for_all(both: Callable[..., MCPOAuthToolkit]) -> None:
+    """Each of the calls becomes a failed tool message, once."""
+    middleware = MCPOAuthMiddleware(both(on_unauthorized="placeholder"))
+    agent = create_agent(calling(["connect_keyed", "connect_oauth"]), middleware=[middleware], checkpointer=InMemorySaver())
+    stopped = await agent.ainvoke(HELLO, CONFIG)
+    finished = await agent.ainvoke(resume_command(stopped, {"status": "cancelled"}), CONFIG)
+    failed = [(message.name, message.status) for message in finished["messages"] if message.type == "tool"]
+    assert sorted(failed) == [("connect_keyed", "error"), ("connect_oauth", "error")]
 
 
 def scripted(arguments: dict[str, dict[str, Any]]) -> Any:

@@ -20,7 +20,7 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLPa
 from pydantic import TypeAdapter
 
 from langchain_mcp_oauth import AuthRequired, ConfigurationError, MCPOAuthToolkit, auth_interrupts, raise_auth_required, resume_command
-from langchain_mcp_oauth.errors import AuthorizationDenied, CredentialsRequired
+from langchain_mcp_oauth.errors import AuthorizationDenied, CredentialsRequired, PersonRequired
 from langchain_mcp_oauth.interrupts.answers import read_answer
 from langchain_mcp_oauth.interrupts.eliciting import read_responses, to_payload
 from langchain_mcp_oauth.interrupts.payloads import native_payload, shape
@@ -41,13 +41,18 @@ def event(server: str = "demo") -> AuthRequired:
     )
 
 
-ONE, TWO = event(), AuthRequired.together([event("mail"), event("files")])
+def key(server: str = "demo") -> CredentialsRequired:
+    return CredentialsRequired(server=server, names=("KEY",), descriptions=("",), reason="missing")
+
+
+ONE, TWO = event(), PersonRequired.together([event("mail"), event("files")])
+MIXED = PersonRequired.together([key("maps"), event("mail")])
 FORMATS: list[Any] = ["native", "hitl", "inbox", "elicitation", lambda payload: {"title": "Connect", "mcp_oauth": payload}]
 
 
-@pytest.mark.parametrize("needed", [ONE, TWO], ids=["one", "two"])
+@pytest.mark.parametrize("needed", [ONE, TWO, MIXED], ids=["one", "two", "mixed"])
 @pytest.mark.parametrize("form", FORMATS, ids=["native", "hitl", "inbox", "elicitation", "own"])
-def test_every_shape_is_found_again(needed: AuthRequired, form: Any) -> None:
+def test_every_shape_is_found_again(needed: PersonRequired, form: Any) -> None:
     """`auth_interrupts` gives the native payload, and `resume_command` answers it."""
     interrupt = SimpleNamespace(id="0" * 32, value=shape(needed, form))
     assert auth_interrupts([interrupt]) == [needed.payload()]
@@ -55,7 +60,7 @@ def test_every_shape_is_found_again(needed: AuthRequired, form: Any) -> None:
 
 
 @pytest.mark.parametrize(("needed", "servers"), [(ONE, ["demo"]), (TWO, ["mail", "files"])], ids=["one", "two"])
-def test_a_review_request_is_the_middlewares(needed: AuthRequired, servers: list[str]) -> None:
+def test_a_review_request_is_the_middlewares(needed: PersonRequired, servers: list[str]) -> None:
     """`HITLRequest` as LangChain's middleware defines it: an action for each server, whose description holds the URL."""
     value = shape(needed, "hitl")
     request = TypeAdapter(HITLRequest).validate_python(value)
@@ -65,7 +70,7 @@ def test_a_review_request_is_the_middlewares(needed: AuthRequired, servers: list
 
 
 @pytest.mark.parametrize(("needed", "servers"), [(ONE, ["demo"]), (TWO, ["mail", "files"])], ids=["one", "two"])
-def test_an_inbox_item_is_agent_inboxs(needed: AuthRequired, servers: list[str]) -> None:
+def test_an_inbox_item_is_agent_inboxs(needed: PersonRequired, servers: list[str]) -> None:
     """`HumanInterrupt` as LangGraph defines it for Agent Inbox, which shows the first of a list alone: so there is one, with all URLs."""
     [item] = TypeAdapter(list[HumanInterrupt]).validate_python(shape(needed, "inbox"), extra="forbid")
     assert item["action_request"]["action"] == f"connect_{'_and_'.join(servers)}"
@@ -113,10 +118,23 @@ def test_a_servers_question_is_langchains(elicitation: Any) -> None:
 
 def test_credentials_are_not_asked_for_by_a_url() -> None:
     """They have none: the native shape is shown."""
-    needed = CredentialsRequired(server="demo", names=("KEY",), descriptions=("",), reason="missing")
+    needed = key()
     assert shape(needed, "elicitation") == needed.payload()
     assert TypeAdapter(HITLRequest).validate_python(shape(needed, "hitl"))
     assert TypeAdapter(list[HumanInterrupt]).validate_python(shape(needed, "inbox"))
+
+
+def test_a_login_and_credentials_at_once() -> None:
+    """The login first, and the keys of both; an interface for URLs is given those, and asks for the rest afterwards."""
+    payload = MIXED.payload()
+    assert (payload["type"], [one["type"] for one in payload["requests"]]) == (
+        "mcp_auth_required",
+        ["mcp_auth_required", "mcp_credentials_required"],
+    )
+    assert "'mail'" in payload["message"]
+    assert "'maps' needs" in payload["message"]
+    assert [action["name"] for action in shape(MIXED, "hitl")["action_requests"]] == ["connect_mail", "connect_maps"]
+    assert [request["key"] for request in shape(MIXED, "elicitation")["requests"]] == ["auth-mail"]
 
 
 @pytest.mark.parametrize(
