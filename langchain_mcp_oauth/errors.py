@@ -236,10 +236,11 @@ class AuthRequired(PersonRequired):
         await self._complete(callback_url)
 
     def _shown(self) -> dict[str, Any]:
+        code = f" Enter the code {self.user_code} there." if self.user_code is not None else ""
         payload = {
             "type": "mcp_auth_required",
             "version": 1,
-            "message": f"Authorize access to {self.server!r} at {self.issuer}, then continue.",
+            "message": f"Authorize access to {self.server!r} at {self.issuer}, then continue.{code}",
             "authorization_url": self.authorization_url,
             "server": self.server,
             "resource": self.resource,

@@ -92,13 +92,15 @@ class AuthorizationRequested(_OfRequest):
     """A person has to authorize. Once for each request, by the process that opened it; whoever joins it later adds none.
 
     `authorization_url` is what the person opens: a start link of your own with `start_url`, else the authorization server's URL, which
-    holds the request's state. Send it to that user alone.
+    holds the request's state. Send it, with the `user_code` if there is one, to that user alone.
     """
 
     name = "authorization.requested"
 
     authorization_url: str = field(repr=False)
     expires_at: datetime
+    user_code: str | None = field(default=None, repr=False)
+    """What the person enters there, where no browser can come back (RFC 8628)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,7 +267,7 @@ class MCPOAuthToolkit(BaseToolkit):
 
         Returns:
             The event, not raised; its `complete` redeems the callback. None if the server answers without a token and names nobody who
-            could give one.
+            could give one; or if the code that was waited for has been entered, and the login is there.
 
         Raises:
             ConnectionFailed, DiscoveryError, RegistrationError, UnsafeURLError, StoreError: there is nothing to open; the message says why.

@@ -282,8 +282,8 @@ class Authorizer:
             if waiting or challenge or server.issuer:
                 raise
             return None  # it asks for nothing, and names nobody who could be asked
-        if isinstance(outcome, Grant):  # a login came meanwhile: begin from it
-            return await self.begin(key)
+        if isinstance(outcome, Grant):  # a login came meanwhile: begin from it, unless it is the one that was waited for
+            return None if waiting is not None and waiting.device_code is not None else await self.begin(key)
         event = self._announced(outcome)
         await self._world.events.flush()
         return event
@@ -317,7 +317,8 @@ class Authorizer:
         needed = self._event(request)
         if self._authorizing.is_news(request):
             url = needed.authorization_url
-            self._world.events.note(AuthorizationRequested(**about(request), authorization_url=url, expires_at=request.expires_at))
+            shown: dict[str, Any] = {"authorization_url": url, "user_code": request.user_code, "expires_at": request.expires_at}
+            self._world.events.note(AuthorizationRequested(**about(request), **shown))
         return needed
 
     def _event(self, request: AuthorizationRequest) -> AuthRequired:

@@ -33,6 +33,8 @@ class OpenLogin:
     issuer: str
     scopes: tuple[str, ...]
     expires_at: datetime
+    user_code: str | None = None
+    """What the person enters there, where no browser can come back (RFC 8628)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ _ENDED = {Reason.EXPIRED, Reason.CLIENT_REJECTED, Reason.ISSUER_CHANGED}
 
 def status_of(server: str, grant: Grant | None, request: AuthorizationRequest | None, now: datetime) -> ServerStatus:
     """What a grant and the open request of the same key come to."""
-    waiting = OpenLogin(request.auth_id, request.reason.value, request.issuer, request.scopes, request.expires_at) if request else None
+    waiting = _waiting(request) if request else None
     state = _state(grant, request.reason if request else None, now)
     if grant is None:
         return ServerStatus(server, connected=False, state=state, waiting=waiting)
@@ -76,6 +78,10 @@ def status_of(server: str, grant: Grant | None, request: AuthorizationRequest | 
         renewed_at=grant.tokens.obtained_at,
         waiting=waiting,
     )
+
+
+def _waiting(request: AuthorizationRequest) -> OpenLogin:
+    return OpenLogin(request.auth_id, request.reason.value, request.issuer, request.scopes, request.expires_at, request.user_code)
 
 
 def _state(grant: Grant | None, asked: Reason | None, now: datetime) -> LoginState:

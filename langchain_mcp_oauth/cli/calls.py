@@ -9,7 +9,7 @@ import typer
 from mcp.types import CallToolResult, TextContent
 
 from langchain_mcp_oauth.cli.printing import Exit, Printer
-from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Server, Store, User, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, Store, User, read_settings
 from langchain_mcp_oauth.errors import ConfigurationError
 from langchain_mcp_oauth.interrupts.graph import raise_auth_required
 from langchain_mcp_oauth.loopback import LoopbackBrowser
@@ -23,13 +23,20 @@ Whole = Annotated[str | None, typer.Option("--arguments", metavar="JSON", help="
 
 
 def tools(
-    server: Server, *, config: Config = None, user: User = None, store: Store = None, allow: Allow = None, as_json: AsJson = False
+    server: Server,
+    *,
+    config: Config = None,
+    user: User = None,
+    store: Store = None,
+    allow: Allow = None,
+    proxy: Proxy = None,
+    as_json: AsJson = False,
 ) -> None:
     """List a server's tools, as you."""
     printer = Printer(as_json=as_json)
 
     async def do() -> list[dict[str, Any]]:
-        settings = read_settings(config, user, store, allow)
+        settings = read_settings(config, user, store, allow, proxy)
         async with settings.toolkit(server, on_auth_required=raise_auth_required, redirect_uri=_redirect_uri()) as (toolkit, name):
             listed = await printer.wait(f"Listing the tools of {name} …", toolkit.aget_tools())
             return [_tool(tool) for tool in listed if isinstance(tool, MCPTool)]
@@ -49,6 +56,7 @@ def call(
     user: User = None,
     store: Store = None,
     allow: Allow = None,
+    proxy: Proxy = None,
     as_json: AsJson = False,
 ) -> None:
     """Call a tool, as you, and print what it says."""
@@ -56,7 +64,7 @@ def call(
 
     async def do() -> CallToolResult:
         given = _read_arguments(values or [], arguments)
-        async with read_settings(config, user, store, allow).toolkit(server, redirect_uri=_redirect_uri()) as (toolkit, name):
+        async with read_settings(config, user, store, allow, proxy).toolkit(server, redirect_uri=_redirect_uri()) as (toolkit, name):
             result = await printer.wait(f"Calling {tool} …", toolkit.call_tool(toolkit.resolve_user(None), name, tool, given))
             assert isinstance(result, CallToolResult), "the server was told that nobody can be asked"
             return result

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import typer
 
 from langchain_mcp_oauth.cli.printing import Exit, Printer
-from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Server, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, read_settings
 from langchain_mcp_oauth.doctor import Finding, examine
 from langchain_mcp_oauth.errors import ConfigurationError
-from langchain_mcp_oauth.http import drive, guarded_client, host_port
+from langchain_mcp_oauth.http import check_proxy, drive, guarded_client, host_port
 from langchain_mcp_oauth.loopback import LoopbackBrowser
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
@@ -24,7 +24,7 @@ T = TypeVar("T")
 MARKS = {"ok": ("ok      ", "green"), "note": ("note    ", "yellow"), "problem": ("problem ", "bold red")}
 
 
-def doctor(server: Server, *, config: Config = None, allow: Allow = None, as_json: AsJson = False) -> None:
+def doctor(server: Server, *, config: Config = None, allow: Allow = None, proxy: Proxy = None, as_json: AsJson = False) -> None:
     """Say what a server gets wrong, and which option helps.
 
     It walks the way to a login step by step. Nobody is asked, and nothing is registered.
@@ -38,7 +38,7 @@ def doctor(server: Server, *, config: Config = None, allow: Allow = None, as_jso
             _say(printer, finding)
 
     async def do() -> None:
-        settings = read_settings(config, "-", None, allow)
+        settings = read_settings(config, "-", None, allow, proxy)
         try:
             configured = settings.named(server)
         except ConfigurationError as error:
@@ -50,7 +50,8 @@ def doctor(server: Server, *, config: Config = None, allow: Allow = None, as_jso
             note(Finding("server", "problem", "It is a program on this machine: there is no login to look at."))
             return
         allowed = frozenset(settings.allowed) | _own_loopback_host(configured)
-        async with guarded_client(allowed_hosts=allowed) as client:
+        proxy_url = check_proxy(settings.proxy) if settings.proxy else None
+        async with guarded_client(allowed_hosts=allowed, proxy=proxy_url) as client:
 
             async def send(flow: Flow[T], /) -> T:
                 with printer.working("Asking …"):

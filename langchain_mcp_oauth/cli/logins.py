@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
 from langchain_mcp_oauth.cli.printing import Printer
-from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Server, Servers, Settings, Store, User, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, Servers, Settings, Store, User, read_settings
 from langchain_mcp_oauth.errors import AuthRequired
 from langchain_mcp_oauth.loopback import LoopbackBrowser
 
@@ -19,10 +20,17 @@ STYLES = {LoginState.CONNECTED: "green", LoginState.NEEDS_SCOPES: "yellow", Logi
 
 EVERYTHING: list[str | None] = [None]
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks into the database whether a code has been entered."""
+
+Look: TypeAlias = Callable[[], Awaitable[AuthRequired | None]]
+"""What a person still has to open; None when there is nothing left."""
+
 Again = Annotated[bool, typer.Option("--again", help="Log in anew although there is a login, e.g. with another account.")]
 Paste = Annotated[
     bool, typer.Option("--paste", help="The browser is on another machine: ask for the address that it ends up at, instead of listening.")
 ]
+Device = Annotated[bool, typer.Option("--device", help="Log in with a code that is entered on any machine, where that is offered.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait for the person.")]
 
 Port = Annotated[
@@ -36,26 +44,29 @@ def login(
     *,
     again: Again = False,
     paste: Paste = False,
+    device: Device = False,
     timeout: Timeout = 300.0,
     port: Port = None,
     config: Config = None,
     user: User = None,
     store: Store = None,
     allow: Allow = None,
+    proxy: Proxy = None,
     as_json: AsJson = False,
 ) -> None:
     """Log in to a server with a browser on this machine."""
     printer = Printer(as_json=as_json)
-    ask = _Pasted(printer, port) if paste else _Browser(printer, timeout, port)
+    ask = _Code(printer, timeout) if device else _Pasted(printer, port) if paste else _Browser(printer, timeout, port)
 
     async def do() -> dict[str, Any]:
-        settings = read_settings(config, user, store, allow)
+        settings = read_settings(config, user, store, allow, proxy)
         async with settings.toolkit(server, redirect_uri=ask.redirect_uri) as (toolkit, name):
             if again or not (await toolkit.status())[name].connected:
                 needed = await printer.wait(f"Asking {name} who gives logins …", toolkit.begin_authorization(name))
-                if needed is None:
+                if needed is not None:
+                    await ask(needed, lambda: toolkit.begin_authorization(name))
+                elif not (await toolkit.status())[name].connected:
                     return {"server": name, "state": "no_login_needed", "issuer": None, "scopes": []}
-                await ask(needed)
             return _document((await toolkit.status())[name])
 
     document = printer.run(do())
@@ -72,7 +83,7 @@ class _Browser:
         self._browser = LoopbackBrowser(port=port, timeout=timeout, show=printer.say)
         self.redirect_uri = self._browser.redirect_uri
 
-    async def __call__(self, needed: AuthRequired) -> None:
+    async def __call__(self, needed: AuthRequired, look: Look) -> None:
         self._printer.say(f"Log in at {needed.issuer} in the browser; this command then goes on by itself.")
         await self._printer.wait("Waiting for the browser …", self._browser(needed))
 
@@ -84,20 +95,51 @@ class _Pasted:
         self._printer = printer
         self.redirect_uri = LoopbackBrowser(port=port).redirect_uri
 
-    async def __call__(self, needed: AuthRequired) -> None:
+    async def __call__(self, needed: AuthRequired, look: Look) -> None:
         self._printer.say(f"Open this in any browser, and log in:\n\n{needed.authorization_url}\n")
         self._printer.say("The browser ends up at an address that may not load. Paste it here:")
         await needed.complete((await asyncio.to_thread(input)).strip())
 
 
+class _Code:
+    """Shows the address and the code (RFC 8628 §3.3), and looks whether it has been entered; the library asks no more often than it may."""
+
+    redirect_uri = None
+
+    def __init__(self, printer: Printer, timeout: float) -> None:
+        self._printer = printer
+        self._timeout = timeout
+
+    async def __call__(self, needed: AuthRequired, look: Look) -> None:
+        waiting: AuthRequired | None = needed
+        try:
+            async with asyncio.timeout(self._timeout):
+                while waiting is not None:
+                    shown = waiting
+                    self._printer.say(f"Open this on any machine:\n\n{shown.authorization_url}\n\nand enter the code {shown.user_code}")
+                    with self._printer.working("Waiting for the code to be entered …"):
+                        while waiting is not None and waiting.auth_id == shown.auth_id:
+                            await asyncio.sleep(LOOK_EVERY)
+                            waiting = await look()
+        except TimeoutError:
+            raise needed from None
+
+
 def logout(
-    server: Server, *, config: Config = None, user: User = None, store: Store = None, allow: Allow = None, as_json: AsJson = False
+    server: Server,
+    *,
+    config: Config = None,
+    user: User = None,
+    store: Store = None,
+    allow: Allow = None,
+    proxy: Proxy = None,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a login here, and revoke it at the authorization server."""
     printer = Printer(as_json=as_json)
 
     async def do() -> dict[str, Any]:
-        async with read_settings(config, user, store, allow).toolkit(server) as (toolkit, name):
+        async with read_settings(config, user, store, allow, proxy).toolkit(server) as (toolkit, name):
             was_connected = (await toolkit.status())[name].issuer is not None
             revoked = await printer.wait(f"Logging out of {name} …", toolkit.disconnect(name))
             return {"server": name, "was_connected": was_connected, "revoked": revoked}
@@ -116,13 +158,14 @@ def status(
     user: User = None,
     store: Store = None,
     allow: Allow = None,
+    proxy: Proxy = None,
     as_json: AsJson = False,
 ) -> None:
     """Where each login stands, from the database alone."""
     printer = Printer(as_json=as_json)
 
     async def do() -> list[dict[str, Any]]:
-        settings = read_settings(config, user, store, allow)
+        settings = read_settings(config, user, store, allow, proxy)
         return [document for argument in servers or EVERYTHING for document in await _statuses(settings, argument)]
 
     documents = printer.run(do())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from langchain_mcp_oauth.cli.printing import Exit, Printer
-from langchain_mcp_oauth.cli.settings import Allow, Config, Settings, Store, User, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, Config, Proxy, Settings, Store, User, read_settings
 from langchain_mcp_oauth.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -19,13 +19,20 @@ Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in t
 
 
 def serve(
-    *, port: Port = 8917, open_page: Open = True, config: Config = None, user: User = None, store: Store = None, allow: Allow = None
+    *,
+    port: Port = 8917,
+    open_page: Open = True,
+    config: Config = None,
+    user: User = None,
+    store: Store = None,
+    allow: Allow = None,
+    proxy: Proxy = None,
 ) -> None:
     """Serve the page of connections on this machine, until Ctrl-C. Only who has the printed address gets in."""
     printer = Printer(as_json=False)
 
     async def do() -> None:
-        await _serve(printer, read_settings(config, user, store, allow), port, open_page=open_page)
+        await _serve(printer, read_settings(config, user, store, allow, proxy), port, open_page=open_page)
 
     printer.run(do())
     raise typer.Exit(Exit.INTERRUPTED)  # it ends by a signal alone; whether asyncio raises that again depends on when it came

@@ -21,7 +21,7 @@ from langchain_mcp_oauth.errors import ConfigurationError, UnknownServerError
 from langchain_mcp_oauth.servers.remote import AnyServer, parse_servers
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore, default_database
 
-__all__ = ["Allow", "AsJson", "Config", "Server", "Servers", "Settings", "Store", "User", "read_settings"]
+__all__ = ["Allow", "AsJson", "Config", "Proxy", "Server", "Servers", "Settings", "Store", "User", "read_settings"]
 
 ONE = "NAME of a server, NAME=URL, or a URL."
 
@@ -43,6 +43,10 @@ Config = Annotated[
 Allow = Annotated[
     list[str] | None, typer.Option("--allow", metavar="HOST:PORT", help="An address that is not public and may be contacted. Repeatable.")
 ]
+Proxy = Annotated[
+    str | None,
+    typer.Option(envvar="LANGCHAIN_MCP_OAUTH_PROXY", metavar="URL", help="The egress proxy. Default: none, whatever HTTPS_PROXY says."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Settings:
     user: str
     store: str | None
     allowed: tuple[str, ...] = ()
+    proxy: str | None = None
 
     @asynccontextmanager
     async def toolkit(self, argument: str | None = None, **options: Any) -> AsyncIterator[tuple[MCPOAuthToolkit, str]]:
@@ -63,7 +68,8 @@ class Settings:
             if argument is not None:
                 name, server = self._named(argument, servers)
                 servers = {name: server}
-            async with MCPOAuthToolkit(servers, store=store, user_id=self.user, allowed_private_hosts=self.allowed, **options) as toolkit:
+            reach: dict[str, Any] = {"allowed_private_hosts": self.allowed, "proxy": self.proxy}
+            async with MCPOAuthToolkit(servers, store=store, user_id=self.user, **reach, **options) as toolkit:
                 yield toolkit, name
         finally:
             await store.aclose()
@@ -99,7 +105,7 @@ def parse_argument(argument: str) -> tuple[str, MCPServer | None]:
     return argument, None
 
 
-def read_settings(config: Path | None, user: str | None, store: str | None, allow: list[str] | None) -> Settings:
+def read_settings(config: Path | None, user: str | None, store: str | None, allow: list[str] | None, proxy: str | None = None) -> Settings:
     """The settings of one command.
 
     Raises:
@@ -111,6 +117,7 @@ def read_settings(config: Path | None, user: str | None, store: str | None, allo
         user=user or document.get("user") or getpass.getuser(),
         store=store or document.get("store"),
         allowed=(*document.get("allowed_private_hosts", ()), *(allow or ())),
+        proxy=proxy or document.get("proxy"),
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from html import escape
 from urllib.parse import urlsplit
 
-from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
+from langchain_mcp_oauth.authorizer.status import LoginState, OpenLogin, ServerStatus
 from langchain_mcp_oauth.models import AuthorizationRequest
 from langchain_mcp_oauth.pages.frame import document
 from langchain_mcp_oauth.pages.words import in_words
@@ -95,11 +95,12 @@ def start_page(request: AuthorizationRequest, *, words: Mapping[str, str], back:
         back: The path of the page of connections, if there is one.
     """
     server, issuer = escape(request.key.server), escape(_host(request.issuer))
+    code = f"\n<p>Enter this code there: {_code(request.user_code)}, then come back.</p>" if request.user_code else ""
     no = f'\n<a class="button quiet" href="{escape(back)}">Not now</a>' if back else ""
     main = f"""<main class="leave">
 <h1>Connect {server}?</h1>
 <p>You will leave this page and sign in at <strong>{issuer}</strong>, which then asks you whether the application may use
-{server} as you.</p>
+{server} as you.</p>{code}
 <dl class="facts">
 <dt>Server</dt><dd>{server} <code>{escape(_host(request.key.url))}</code></dd>
 <dt>You sign in at</dt><dd>{issuer}</dd>
@@ -115,7 +116,7 @@ def _server(number: int, card: Card, action: str, token: str, words: Mapping[str
     status = card.status
     look = card.look
     name, waiting = escape(status.server), status.waiting
-    note = f"<p>A login is open until {_hour(waiting.expires_at)}; finish it here or in the other tab.</p>" if waiting else ""
+    note = f"<p>{_open_login(waiting)}</p>" if waiting else ""
     return f"""<li class="server" id="server-{number}" data-state="{escape(look.label)}"{" data-waiting" if waiting else ""}>
 <header><h2>{name}</h2><span class="state {look.colour}">{look.label}</span></header>
 <p>{look.text}</p>{note}
@@ -123,6 +124,13 @@ def _server(number: int, card: Card, action: str, token: str, words: Mapping[str
 {_facts(card, words)}
 </dl>
 {_actions(number, card, look, action, token) if card.has_logins else ""}</li>"""
+
+
+def _open_login(waiting: OpenLogin) -> str:
+    until = _hour(waiting.expires_at)
+    if waiting.user_code is None:
+        return f"A login is open until {until}; finish it here or in the other tab."
+    return f"A login is open until {until}. Its code is {_code(waiting.user_code)}; enter it at {escape(_host(waiting.issuer))}."
 
 
 def _facts(card: Card, words: Mapping[str, str]) -> str:
@@ -174,6 +182,10 @@ def _logout(number: int, status: ServerStatus, action: str, token: str) -> str:
 def _hidden(what: str, server: str, token: str) -> str:
     fields = {"action": what, "server": server, "token": token}
     return "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields.items())
+
+
+def _code(user_code: str) -> str:
+    return f'<strong class="code">{escape(user_code)}</strong>'
 
 
 def _scopes(scopes: Iterable[str], words: Mapping[str, str], *, none: str) -> str:

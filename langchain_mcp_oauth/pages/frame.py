@@ -27,6 +27,7 @@ h1, h2, p, dl, dd, ul { margin: 0; padding: 0; }
 ul { list-style: none; }
 code { font: .9em ui-monospace, monospace; color: var(--soft); }
 a { color: var(--accent); }
+.code { font: 700 1.25em/1.2 ui-monospace, monospace; letter-spacing: .08em; white-space: nowrap; color: var(--ink); }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 3px; }
 .button, button, summary { display: inline-flex; align-items: center; min-height: 2.75rem; padding: .5rem 1.25rem; border-radius: .5rem;
   border: 1px solid var(--accent); background: var(--accent); color: var(--on-accent); font: inherit; font-weight: 600;

@@ -16,13 +16,17 @@ SOFT = "opacity:.75;font-size:.9375rem"
 
 def authorize_card(needed: AuthRequired) -> str:
     """Which server, at whom, for what, and a link that opens beside the notebook, which does not learn about the new window."""
+    if needed.user_code is None:
+        then = "This cell goes on by itself when you are done."
+    else:  # nobody comes back from there (RFC 8628 §3.3)
+        then = f"Enter the code <strong>{escape(needed.user_code)}</strong> there, then run this cell again."
     scopes = f", for <code>{escape(' '.join(needed.scopes))}</code>" if needed.scopes else ""
     return (
         f'<div style="{CARD}" role="group" aria-label="Login">'
         f"<div><strong>{escape(needed.server)}</strong> needs you to log in at <strong>{escape(needed.issuer)}</strong>{scopes}.</div>"
         f'<div style="margin:.75rem 0"><a style="{BUTTON}" href="{escape(needed.authorization_url)}" target="_blank" '
         'rel="noopener noreferrer">Authorize</a></div>'
-        f'<div style="{SOFT}">This cell goes on by itself when you are done. The link is good until '
+        f'<div style="{SOFT}">{then} The link is good until '
         f"{needed.expires_at:%H:%M} UTC.</div></div>"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from langchain_mcp_oauth.authorizer.status import ServerStatus
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, MCPOAuthError
 from langchain_mcp_oauth.pages import (
     LIVE_HEADERS,
@@ -129,7 +131,7 @@ class _Desk:
 
     async def _show(self, request: Request, user: str) -> Response:
         key = self._seal.key(request) or self._seal.new_key()
-        statuses = await self._toolkit.status(user_id=user)
+        statuses = await self._statuses(user)
         reachable = await self._toolkit.reachable()
         servers = self._toolkit.servers
         page = connections_page(
@@ -143,6 +145,15 @@ class _Desk:
         if self._seal.key(request) is None:
             self._seal.set(response, key)
         return response
+
+    async def _statuses(self, user: str) -> dict[str, ServerStatus]:
+        """From the store; nobody comes back from a code that is entered elsewhere, so whoever shows it looks (RFC 8628 §3.4)."""
+        statuses = await self._toolkit.status(user_id=user)
+        waiting = [name for name, status in statuses.items() if status.waiting is not None and status.waiting.user_code is not None]
+        for name in waiting:
+            with suppress(ConnectionFailed):
+                await self._toolkit.begin_authorization(name, user_id=user)
+        return await self._toolkit.status(user_id=user) if waiting else statuses
 
     async def _act(self, request: Request, user: str) -> Response:
         """Do what a form says, once it is sure where it comes from."""
@@ -159,11 +170,17 @@ class _Desk:
     async def _connect(self, server: str, user: str) -> Response:
         """Open a login, and show where it leads before the person goes."""
         needed = await self._toolkit.begin_authorization(server, user_id=user)
-        return self._outcome(NO_LOGIN_NEEDED) if needed is None else self._to(urljoin(self.path, f"start/{needed.auth_id}"))
+        if needed is not None:
+            return self._to(urljoin(self.path, f"start/{needed.auth_id}"))
+        connected = (await self._toolkit.status(user_id=user))[server].connected
+        return self._at(server) if connected else self._outcome(NO_LOGIN_NEEDED)
 
     async def _disconnect(self, server: str, user: str) -> Response:
         """Back to the page, at this server: loading it again does nothing twice."""
         await self._toolkit.disconnect(server, user_id=user)
+        return self._at(server)
+
+    def _at(self, server: str) -> Response:
         return self._to(f"{self.path}#server-{list(self._toolkit.servers).index(server) + 1}")
 
     def _to(self, path: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from langchain_mcp_oauth import errors
-from langchain_mcp_oauth.cli import app
-from langchain_mcp_oauth.cli.printing import Exit, exit_of
+from langchain_mcp_oauth.cli import app, logins
+from langchain_mcp_oauth.cli.printing import Exit, Printer, exit_of
 from langchain_mcp_oauth.store import SQLModelTokenStore
 from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.testing import ProtectedServer
+from tests.http.web_server import WebServer
+from tests.web.test_notebook_browser import an_event
 
 from .conftest import KEY, Run, document
+
+pytestmark = pytest.mark.anyio
 
 
 def tokens(home: dict[str, str]) -> list[str]:
@@ -115,6 +120,59 @@ def test_every_command_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     named = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
     assert [name for name in [*named, "db upgrade", "keys new", "keys rotate"] if f"`{name}" not in page] == []
+
+
+@pytest.mark.parametrize("command", ["login", "tools", "doctor"])
+def test_the_proxy_is_the_one_that_is_named(run: Run, command: str) -> None:
+    """Not the environment's: by `--proxy`, everything that is not on this machine goes through it."""
+
+    def refuse(peer: socket.socket, head: bytes) -> None:
+        peer.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with WebServer(refuse) as proxy:
+        result = run(command, "far=https://mcp.example/mcp", f"--proxy={proxy.url}")
+    assert result.exit_code == (Exit.UNHEALTHY if command == "doctor" else Exit.TRY_LATER)
+    assert {head.split(b"\r\n")[0] for head in proxy.heads} == {b"CONNECT mcp.example:443 HTTP/1.1"}
+    assert run(command, "far=https://mcp.example/mcp", "--proxy=socks5://p").exit_code == Exit.USAGE
+
+
+class Told(Printer):
+    """What was said on the way."""
+
+    def __init__(self) -> None:
+        super().__init__(as_json=True)
+        self.said = ""
+
+    def say(self, text: str, style: str = "") -> None:
+        self.said += f"{text}\n"
+
+
+async def test_a_code_to_enter_elsewhere_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the address (RFC 8628 §3.3); a new one when the first has expired; until nothing is left to be opened."""
+    monkeypatch.setattr(logins, "LOOK_EVERY", 0.0)
+    first, second = (an_event("files", code) for code in ("WDJB-MJHT", "ABCD-EFGH"))
+    second.auth_id = "2"
+    answers = [first, second, second, None]
+    printer = Told()
+
+    async def look() -> errors.AuthRequired | None:
+        return answers.pop(0)
+
+    await logins._Code(printer, 60)(first, look)
+    assert answers == []
+    assert [printer.said.count(code) for code in ("WDJB-MJHT", "ABCD-EFGH", first.authorization_url)] == [1, 1, 2]
+
+
+async def test_a_code_that_nobody_enters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event, whose status says that a login is needed."""
+    monkeypatch.setattr(logins, "LOOK_EVERY", 0.0)
+    needed = an_event("files", "WDJB-MJHT")
+
+    async def look() -> errors.AuthRequired | None:
+        return needed
+
+    with pytest.raises(errors.AuthRequired):
+        await logins._Code(Told(), 0.05)(needed, look)
 
 
 def test_tables_and_keys(run: Run, server: ProtectedServer, browser: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

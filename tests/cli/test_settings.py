@@ -48,12 +48,13 @@ def test_files(tmp_path: Path, name: str) -> None:
 
 
 def test_the_rest_of_a_file(tmp_path: Path) -> None:
-    """User, store and private hosts; what is said on the command line comes first, or is added."""
+    """User, store, private hosts and proxy; what is said on the command line comes first, or is added."""
     path = tmp_path / "servers.toml"
-    path.write_text('user = "grace"\nstore = "sqlite:///a.db"\nallowed_private_hosts = ["10.0.0.1:80"]\n')
+    path.write_text('user = "grace"\nstore = "sqlite:///a.db"\nallowed_private_hosts = ["10.0.0.1:80"]\nproxy = "http://p:1"\n')
     settings = read_settings(path, None, None, ["10.0.0.2:80"])
     assert (settings.user, settings.store, settings.allowed) == ("grace", "sqlite:///a.db", ("10.0.0.1:80", "10.0.0.2:80"))
     assert read_settings(path, "ada", "sqlite:///b.db", None).user == "ada"
+    assert [read_settings(path, None, None, None, proxy).proxy for proxy in (None, "http://q:2")] == ["http://p:1", "http://q:2"]
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.toml", "x ="), ("a.json", "{"), ("a.json", "[]"), ("a.toml", '[servers]\na = "ftp://x"')])

@@ -14,8 +14,13 @@ import pytest
 import time_machine
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
+from starlette.applications import Starlette
+from typer.testing import CliRunner
 
-from langchain_mcp_oauth import AuthorizationDenied, AuthRequired, MCPOAuthToolkit, auth_interrupts, resume_command
+from langchain_mcp_oauth import AuthorizationDenied, AuthRequired, MCPOAuthToolkit, auth_interrupts, connection_routes, resume_command
+from langchain_mcp_oauth.cli import app
+from langchain_mcp_oauth.cli.printing import Printer
+from langchain_mcp_oauth.testing.pages import Page
 
 from .guarded_by_provider import Site, guarded_by_provider
 
@@ -113,6 +118,43 @@ async def test_a_person_who_says_no(make_toolkit: MakeToolkit) -> None:
             await toolkit.begin_authorization("demo")
         assert denied.value.oauth_error == "access_denied"
         assert (await asked(toolkit)).user_code != needed.user_code
+
+
+async def test_on_the_page(site: Site, make_toolkit: MakeToolkit) -> None:
+    """Connect shows the code; the page shows it too while the login is open; once it was entered elsewhere the page finds out by itself."""
+    toolkit = make_toolkit()
+    pages = Starlette(routes=connection_routes(toolkit, get_user=lambda _: "alice", base_url="http://app.example"))
+    headers = {"sec-fetch-site": "same-origin"}
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(pages), base_url="http://app.example", headers=headers) as browser:
+        form = Page((await browser.get("/oauth/connections")).text).forms[0]
+        start = await browser.post("/oauth/connections", data={name: value for _, name, value in form.inputs}, follow_redirects=True)
+        [link] = re.findall(r'href="([^"]+)">Continue', start.text)
+        code = (await asked(toolkit)).user_code
+        assert code
+        assert code in start.text
+        assert code in (await browser.get("/oauth/connections")).text
+        answer(html.unescape(link))
+        with later(6):
+            page = (await browser.get("/oauth/connections")).text
+    assert (code in page, "Connected</span>" in page) == (False, True)
+
+
+def test_at_a_terminal(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`login --device` shows address and code, and ends when it was entered."""
+    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", KEY)
+    shown: list[str] = []
+
+    def say(printer: Printer, text: str, style: str = "") -> None:
+        shown.append(text)
+        answer(text.split()[5])
+
+    monkeypatch.setattr(Printer, "say", say)
+    [host] = site.allowed_private_hosts
+    options = [f"--allow={host}", f"--store=sqlite:///{tmp_path / 'tokens.db'}", "--user=alice"]
+    result = CliRunner().invoke(app, ["login", f"demo={site.url}", "--device", *options])
+    assert result.exit_code == 0, result.output
+    assert "Connected to demo" in result.stdout
+    assert re.fullmatch(r"Open this on any machine:\n\nhttp://\S+\n\nand enter the code [A-Z]{4}-[A-Z]{4}", shown[0])
 
 
 async def test_a_run_is_interrupted_and_resumed(make_toolkit: MakeToolkit) -> None:

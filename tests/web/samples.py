@@ -48,6 +48,7 @@ def a_request(
     now: datetime = NOW,
     reason: Reason = Reason.LOGIN,
     scopes: tuple[str, ...] = (),
+    user_code: str | None = None,
 ) -> AuthorizationRequest:
     """One that is open from `now` for ten minutes."""
     return AuthorizationRequest(
@@ -64,6 +65,8 @@ def a_request(
         scopes=scopes,
         redirect_uri=REDIRECT_URI,
         client=CLIENT,
+        device_code=SecretStr("device-code") if user_code else None,
+        user_code=user_code,
         created_at=now,
         expires_at=now + timedelta(minutes=10),
     )

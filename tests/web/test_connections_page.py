@@ -108,6 +108,14 @@ def test_it_looks_for_news_only_while_a_login_is_open() -> None:
     assert b'<noscript><meta http-equiv="refresh"' in a_page(a_card(None, a_request()))
 
 
+def test_a_code_to_enter_elsewhere_is_shown() -> None:
+    """Before the person leaves, and as long as the login is open: the page there may not know it (RFC 8628 §3.3)."""
+    asked = a_request(user_code="WDJB-MJHT")
+    shown = (a_page(a_card(None, asked)), start_page(asked, words={}, back=None))
+    assert [Elements(page).text.count("WDJB-MJHT") for page in shown] == [1, 1]
+    assert b"in the other tab" not in shown[0]
+
+
 def test_the_version_changes_exactly_when_a_server_does() -> None:
     """So that the script replaces the list only when there is news."""
 

@@ -77,20 +77,31 @@ async def test_a_refusal_is_raised_and_shown(server: ProtectedServer, tmp_path: 
     assert "href" not in card
 
 
-def test_what_others_have_named_is_escaped() -> None:
-    """A server's, an issuer's or a scope's name is text, whatever is in it."""
-    hostile = "<script>alert(1)</script>"
-    needed = AuthRequired(
+def an_event(name: str, user_code: str | None = None) -> AuthRequired:
+    return AuthRequired(
         authorization_url='https://as.example/authorize?a="b"&c=d',
-        server=hostile,
+        server=name,
         resource="https://mcp.example",
-        issuer=hostile,
-        scopes=(hostile,),
+        issuer=name,
+        scopes=(name,),
         reason="login",
         auth_id="1",
         expires_at=datetime(2026, 1, 1, tzinfo=UTC),
+        user_code=user_code,
     )
-    card = authorize_card(needed)
+
+
+def test_a_code_to_enter_elsewhere_is_shown() -> None:
+    """And what to do then: nobody comes back from there (RFC 8628 §3.3)."""
+    card = authorize_card(an_event("example", "WDJB-MJHT"))
+    assert "Enter the code <strong>WDJB-MJHT</strong> there, then run this cell again." in card
+    assert "by itself" not in card
+
+
+def test_what_others_have_named_is_escaped() -> None:
+    """A server's, an issuer's or a scope's name is text, whatever is in it."""
+    hostile = "<script>alert(1)</script>"
+    card = authorize_card(an_event(hostile))
     assert "<script" not in card
     assert 'href="https://as.example/authorize?a=&quot;b&quot;&amp;c=d"' in card
     assert 'rel="noopener noreferrer"' in card
