@@ -8,7 +8,7 @@ work and the others grow old, and a request looks at no more than the one it tak
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Self, TypeAlias, cast
 
@@ -62,9 +62,7 @@ class ConnectionPool:
             await self._close_oldest_if_stale()
             response = await connection.handle_async_request(request)
         except BaseException:
-            if connection is not None and not connection.is_available():
-                await self._close(connection)
-            self._end_turn(key, connection)
+            await self._end_turn(key, connection)
             raise
         response.stream = _Body(response.stream, partial(self._end_turn, key, connection))
         return response
@@ -90,9 +88,21 @@ class ConnectionPool:
             turns.release()
             raise
 
-    def _end_turn(self, key: _Key, connection: Connection | None) -> None:
-        if connection is not None:
-            self._take_back(key, connection)
+    async def _end_turn(self, key: _Key, connection: Connection | None) -> None:
+        """Whatever becomes of the connection, the turn comes back.
+
+        A shield is none in a task of the caller's caller: anyio cancels that one with asyncio's means, and again at each step it takes
+        (LangChain runs every call in a task of its own). So cleaning up may be cut short where it waits; closing has begun by then.
+        """
+        try:
+            if connection is not None and connection.is_available():
+                self._take_back(key, connection)
+            elif connection is not None:
+                await self._close(connection)
+        finally:
+            self._give_turn(key)
+
+    def _give_turn(self, key: _Key) -> None:
         self._turns.release()
         turns = self._turns_of[key]
         turns.release()
@@ -100,9 +110,6 @@ class ConnectionPool:
             del self._turns_of[key]
 
     def _take_back(self, key: _Key, connection: Connection) -> None:
-        if not connection.is_available():
-            self._open.discard(connection)
-            return
         idle = self._idle.pop(key, None) or deque()
         idle.append(connection)
         self._idle[key] = idle
@@ -147,9 +154,9 @@ class ConnectionPool:
 class _Body:
     """An answer's body; its connection goes back to the pool when it is closed."""
 
-    def __init__(self, stream: Any, end_turn: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, end_turn: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream
-        self._end_turn: Callable[[], None] | None = end_turn
+        self._end_turn: Callable[[], Awaitable[None]] | None = end_turn
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
@@ -162,4 +169,4 @@ class _Body:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
         finally:
-            end_turn()
+            await end_turn()

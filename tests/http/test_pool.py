@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -300,14 +302,27 @@ async def test_a_body_not_read_to_its_end(leave: str) -> None:
         assert server.opened == 2
 
 
+def slowly(peer: socket.socket, head: bytes) -> None:
+    """Head and body come late, one after the other, so that there is a moment for each."""
+    for part in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n", b"ok"):
+        time.sleep(0.001)
+        peer.sendall(part)
+
+
+async def in_a_task_of_its_own(request: Coroutine[Any, Any, Any]) -> Any:
+    """As LangChain runs a tool: anyio cancels this task at every step that it takes, and its shields do not know of it."""
+    return await asyncio.create_task(request)
+
+
 @pytest.mark.parametrize("moment", [0.0, 0.001, 0.002, 0.004])
-async def test_cancelling_at_any_moment_loses_no_connection(moment: float) -> None:
+@pytest.mark.parametrize("run", [in_a_task_of_its_own, lambda request: request], ids=["in a task of its own", "in the caller's task"])
+async def test_cancelling_at_any_moment_loses_no_connection(run: Callable[..., Awaitable[Any]], moment: float) -> None:
     """Whenever requests are cancelled, nothing stays open behind the pool's back, and all turns come back."""
-    with WebServer() as server:
+    with WebServer(slowly) as server:
         async with client_of(server) as client:
             for _ in range(20):
                 with anyio.move_on_after(moment):
-                    await client.get(server.url)
+                    await run(client.get(server.url))
             assert (await client.get(server.url)).text == "ok"
             pool: Any = client._transport._pool  # type: ignore[attr-defined]
             await until_closed(server, remaining=1)
