@@ -55,6 +55,8 @@ class ServerStatus:
     a token lives long."""
     waiting: OpenLogin | None = None
     """A request for this login that a person has not answered yet."""
+    missing: tuple[str, ...] = ()
+    """The names of what this user has to supply to the server and has not: see `MCPServer.variables`."""
 
 
 _ENDED = {Reason.EXPIRED, Reason.CLIENT_REJECTED, Reason.ISSUER_CHANGED}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from langchain_mcp_oauth.authorizer.status import LoginState, OpenLogin, ServerStatus
 from langchain_mcp_oauth.models import AuthorizationRequest
 from langchain_mcp_oauth.pages.frame import document
+from langchain_mcp_oauth.pages.keys import keys_form
 from langchain_mcp_oauth.pages.words import in_words
 
 __all__ = ["Card", "connections_page", "start_page"]
@@ -28,14 +29,25 @@ class Card:
     url: str
     reachable: bool = True
     has_logins: bool = True
-    """False: the application gets its tokens without a person (`MCPServer.grant`)."""
+    """False: nobody logs in to it. The application has its tokens without a person, or sends what it was configured with."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """What the person supplies, by name, with what the operator says of it."""
 
     @property
     def look(self) -> _Look:
         """How the server looks now."""
         if not self.reachable:
             return _UNREACHABLE
-        return _LOOKS[self.status.state] if self.has_logins else _BY_ITSELF
+        if self.status.missing:
+            return _WITHOUT_KEYS
+        if self.has_logins:
+            return _LOOKS[self.status.state]
+        return _WITH_KEYS if self.keys else _BY_ITSELF
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the person has given anything."""
+        return bool(set(self.keys) - set(self.status.missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,10 @@ _LOOKS = {
 }
 
 _UNREACHABLE = _Look("bad", "Not answering", "The server could not be reached just now. Nothing is lost; try again later.", "Reconnect")
+
+_WITHOUT_KEYS = _Look("bad", "Needs your keys", "The application cannot use it before you have given what it asks for.", "Connect")
+
+_WITH_KEYS = _Look("good", "Connected", "The application can use it with what you gave.", "")
 
 _BY_ITSELF = _Look("idle", "No login needed", "The application gets access to it by itself; there is nothing for you to do.", "")
 
@@ -82,7 +98,8 @@ def connections_page(cards: Iterable[Card], *, user: str, action: str, token: st
 </ul>
 </main>"""
     # Without a script, the page itself looks for news while a login is open.
-    head = '\n<noscript><meta http-equiv="refresh" content="5"></noscript>' if waiting else ""
+    typing = any('type="password"' in server for server in servers)  # which reloading would throw away
+    head = '\n<noscript><meta http-equiv="refresh" content="5"></noscript>' if waiting and not typing else ""
     return document("Connections", main, head=head, live=True)
 
 
@@ -123,7 +140,7 @@ def _server(number: int, card: Card, action: str, token: str, words: Mapping[str
 <dl class="facts">
 {_facts(card, words)}
 </dl>
-{_actions(number, card, look, action, token) if card.has_logins else ""}</li>"""
+{_actions(number, card, action, token)}</li>"""
 
 
 def _open_login(waiting: OpenLogin) -> str:
@@ -136,7 +153,8 @@ def _open_login(waiting: OpenLogin) -> str:
 def _facts(card: Card, words: Mapping[str, str]) -> str:
     status = card.status
     issuer = status.issuer or (status.waiting.issuer if status.waiting else None)
-    facts = {"Server": f"<code>{escape(_host(card.url))}</code>"}
+    host = _host(card.url)  # a program has none
+    facts = {"Server": f"<code>{escape(host)}</code>"} if host else {}
     if issuer:
         facts["You sign in at"] = escape(_host(issuer))
     if status.issuer:
@@ -152,30 +170,39 @@ def _facts(card: Card, words: Mapping[str, str]) -> str:
     return "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
 
 
-def _actions(number: int, card: Card, look: _Look, action: str, token: str) -> str:
-    return f"""<div class="actions">
-{_login(number, card, look, action, token)}{_logout(number, card.status, action, token)}
-</div>
-"""
+def _actions(number: int, card: Card, action: str, token: str) -> str:
+    """What the person can do: give keys, log in, take it back."""
+    name = card.status.server
+    parts = [
+        _keys(number, card, action, _hidden("supply", name, token)) if card.keys else "",
+        _login(number, card, action, token) if card.has_logins else "",
+        _logout(number, card, action, token),
+    ]
+    shown = "\n".join(filter(None, parts))
+    return f'<div class="actions">\n{shown}\n</div>\n' if shown else ""
 
 
-def _login(number: int, card: Card, look: _Look, action: str, token: str) -> str:
+def _keys(number: int, card: Card, action: str, hidden: str) -> str:
+    return keys_form(number, card.status.server, card.keys, missing=card.status.missing, hidden=hidden, action=action)
+
+
+def _login(number: int, card: Card, action: str, token: str) -> str:
     """Continue what is open, or begin. Quiet where nothing needs doing."""
     status = card.status
-    label = look.login if status.issuer or status.state is not LoginState.NOT_CONNECTED else "Connect"
+    label = card.look.login if status.issuer or status.state is not LoginState.NOT_CONNECTED else "Connect"
     quiet = ' class="quiet"' if status.state is LoginState.CONNECTED or not card.reachable else ""
     return f"""<form method="post" action="{escape(action)}">{_hidden("connect", status.server, token)}
 <button id="connect-{number}"{quiet} aria-label="{label} {escape(status.server)}">{label}</button></form>"""
 
 
-def _logout(number: int, status: ServerStatus, action: str, token: str) -> str:
-    if status.issuer is None:
+def _logout(number: int, card: Card, action: str, token: str) -> str:
+    if card.status.issuer is None and not card.has_keys:
         return ""
-    name = escape(status.server)
-    return f"""
-<details id="disconnect-{number}"><summary aria-label="Disconnect {name}">Disconnect</summary>
-<p>The application loses access to {name} at once. Work that needs it will ask you again.</p>
-<form method="post" action="{escape(action)}">{_hidden("disconnect", status.server, token)}
+    name = escape(card.status.server)
+    keys = " What you gave is forgotten here; end it at the server too if others may know it." if card.has_keys else ""
+    return f"""<details id="disconnect-{number}"><summary aria-label="Disconnect {name}">Disconnect</summary>
+<p>The application loses access to {name} at once. Work that needs it will ask you again.{keys}</p>
+<form method="post" action="{escape(action)}">{_hidden("disconnect", card.status.server, token)}
 <button id="sure-{number}" class="danger">Yes, disconnect {name}</button></form></details>"""
 
 

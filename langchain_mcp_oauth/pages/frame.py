@@ -72,6 +72,12 @@ details[open] { flex-basis: 100%; padding: 1rem; border: 1px solid var(--edge); 
 details[open] summary { border-color: transparent; padding: 0; min-height: 0; }
 details p { margin: .5rem 0 1rem; }
 summary { list-style: none; }
+summary.calm { color: var(--accent); }
+.keys { flex-basis: 100%; }
+.keys label { display: block; font-weight: 600; }
+.keys .small { margin: 0; }
+.keys input { width: 100%; min-height: 2.75rem; margin: .375rem 0 1rem; padding: .5rem .75rem; border: 1px solid var(--edge);
+  border-radius: .5rem; background: var(--paper); color: var(--ink); font: inherit; }
 summary::-webkit-details-marker { display: none; }
 @media (max-width: 34rem) {
   .outcome, .leave { margin-top: 1rem; padding: 2rem 1.25rem; }
@@ -95,6 +101,7 @@ SCRIPT = """
   const show = (fresh) => {
     const shown = document.getElementById("servers");
     if (!fresh || fresh.dataset.version === shown.dataset.version) return;
+    if ([...shown.querySelectorAll("input:not([type=hidden])")].some((input) => input.value)) return; // somebody is typing
     const before = new Map([...shown.children].map((server) => [server.id, server.dataset.state]));
     const focused = document.activeElement && document.activeElement.id;
     const open = [...shown.querySelectorAll("details[open]")].map((details) => details.id);

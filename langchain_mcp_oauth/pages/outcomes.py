@@ -34,6 +34,7 @@ __all__ = [
     "ONLY_GET_AND_POST",
     "SIGN_IN_FIRST",
     "UNREADABLE",
+    "UNUSABLE_VALUE",
     "Page",
     "connected_page",
     "error_page",
@@ -151,6 +152,12 @@ NO_LOGIN_NEEDED = Page(
     "There is nothing to do here: the application can use it already.",
 )
 NOT_FOUND = Page(404, "Nothing here", "There is no page at this address.", _START_AGAIN)
+UNUSABLE_VALUE = Page(
+    400,
+    "This cannot be used",
+    f"A key is 1 to 8,192 letters, digits and signs of plain ASCII. {_NOTHING_CHANGED}",
+    "Copy it again where you got it from, and give it on the page of your connections.",
+)
 UNREADABLE = Page(400, "This request was not understood", _NOTHING_CHANGED, _START_AGAIN)
 
 _MARKS = {

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -306,11 +306,15 @@ class Service:
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""
         logins = await self.authorizer.status(user_id)
-        return {name: logins.get(name) or await self._status_without_login(user_id, name) for name in self.servers}
+        return {name: await self._with_credentials(user_id, name, logins.get(name)) for name in self.servers}
 
-    async def _status_without_login(self, user_id: str, server: str) -> ServerStatus:
-        connected = await self.credentials.missing(self.key(user_id, server)) is None
-        return ServerStatus(server, connected=connected, state=LoginState.CONNECTED if connected else LoginState.NOT_CONNECTED)
+    async def _with_credentials(self, user_id: str, server: str, login: ServerStatus | None) -> ServerStatus:
+        needed = await self.credentials.missing(self.key(user_id, server))
+        missing = needed.names if needed is not None else ()
+        if login is not None:
+            return replace(login, missing=missing)
+        state = LoginState.NOT_CONNECTED if missing else LoginState.CONNECTED
+        return ServerStatus(server, connected=not missing, state=state, missing=missing)
 
     async def reachable(self) -> dict[str, bool]:
         """Which servers answer at all, asked of all at once, with no one's token; remembered for half a minute. A program always does."""

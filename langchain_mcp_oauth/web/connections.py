@@ -22,8 +22,10 @@ from langchain_mcp_oauth.pages import (
     NOT_FROM_HERE,
     NOT_REACHED,
     ONLY_GET_AND_POST,
+    PREFIX,
     SIGN_IN_FIRST,
     UNREADABLE,
+    UNUSABLE_VALUE,
     Card,
     Page,
     connections_page,
@@ -53,7 +55,8 @@ def connection_routes(
 ) -> list[Route]:
     """The page of connections at `/oauth/connections`, together with what `callback_routes` returns, which it needs.
 
-    The page lists every server with the state of the user's login, and lets them connect, reconnect and disconnect. It looks for news by
+    The page lists every server with the state of the user's login, and lets them connect, reconnect and disconnect, and give what a server
+    wants of its users, such as an API key (`{{NAME}}` in its configuration). It looks for news by
     itself while a login is open, so one that is finished in another tab, or for a waiting agent, shows at once; without a script it
     reloads. It asks each server whether it answers (`MCPOAuthToolkit.reachable`), and the store for everything else.
 
@@ -88,8 +91,13 @@ def connection_routes(
 
 
 def _has_logins(server: AnyServer) -> bool:
-    """Whether people log in to it; not where the application gets its tokens by itself, or starts a program of its own."""
-    return isinstance(server, MCPServer) and server.grant is None
+    """Whether people log in to it; not where the application gets its tokens by itself, sends its own, or starts a program."""
+    return isinstance(server, MCPServer) and server.grant is None and server.uses_oauth
+
+
+def _card(status: ServerStatus, server: AnyServer, *, reachable: bool) -> Card:
+    keys = {name: server.variables.get(name, "") for name in server.names}
+    return Card(status, server.url if isinstance(server, MCPServer) else "", reachable, _has_logins(server), keys)
 
 
 class _Desk:
@@ -111,7 +119,12 @@ class _Desk:
         self._name_of = name_of
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._seal = Seal(secure=parts.scheme == "https")
-        self._actions: dict[str, Callable[[str, str], Awaitable[Response]]] = {"connect": self._connect, "disconnect": self._disconnect}
+        self._actions: dict[str, Callable[[dict[str, str], str], Awaitable[Response]]] = {
+            "connect": self._connect,
+            "supply": self._supply,
+            "disconnect": self._disconnect,
+        }
+        self._values = max((len(server.names) for server in toolkit.servers.values()), default=0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -135,7 +148,7 @@ class _Desk:
         reachable = await self._toolkit.reachable()
         servers = self._toolkit.servers
         page = connections_page(
-            [Card(status, servers[name].url, reachable[name], _has_logins(servers[name])) for name, status in statuses.items()],
+            [_card(status, servers[name], reachable=reachable[name]) for name, status in statuses.items()],
             user=self._name_of(request, user),
             action=self.path,
             token=self._seal.token(key, user),
@@ -157,7 +170,7 @@ class _Desk:
 
     async def _act(self, request: Request, user: str) -> Response:
         """Do what a form says, once it is sure where it comes from."""
-        form = await read_form(request)
+        form = await read_form(request, values=self._values)
         if form is None:
             return self._outcome(UNREADABLE)
         if not is_same_origin(request.headers, self._origin) or not self._seal.fits(request, user, form.get("token", "")):
@@ -165,22 +178,32 @@ class _Desk:
         act = self._actions.get(form.get("action", ""))
         if act is None or form.get("server") not in self._toolkit.servers:
             return self._outcome(UNREADABLE)
-        return await act(form["server"], user)
+        return await act(form, user)
 
-    async def _connect(self, server: str, user: str) -> Response:
+    async def _connect(self, form: dict[str, str], user: str) -> Response:
         """Open a login, and show where it leads before the person goes."""
-        needed = await self._toolkit.begin_authorization(server, user_id=user)
+        needed = await self._toolkit.begin_authorization(form["server"], user_id=user)
         if needed is not None:
             return self._to(urljoin(self.path, f"start/{needed.auth_id}"))
-        connected = (await self._toolkit.status(user_id=user))[server].connected
-        return self._at(server) if connected else self._outcome(NO_LOGIN_NEEDED)
+        connected = (await self._toolkit.status(user_id=user))[form["server"]].connected
+        return self._at(form["server"]) if connected else self._outcome(NO_LOGIN_NEEDED)
 
-    async def _disconnect(self, server: str, user: str) -> Response:
-        """Back to the page, at this server: loading it again does nothing twice."""
-        await self._toolkit.disconnect(server, user_id=user)
-        return self._at(server)
+    async def _supply(self, form: dict[str, str], user: str) -> Response:
+        """Keep what the person gave; an empty field gives nothing."""
+        values = {name.removeprefix(PREFIX): text for name, text in form.items() if name.startswith(PREFIX) and text.strip()}
+        try:
+            if values:
+                await self._toolkit.save_credentials(form["server"], values, user_id=user)
+        except ConfigurationError:
+            return self._outcome(UNUSABLE_VALUE)
+        return self._at(form["server"])
+
+    async def _disconnect(self, form: dict[str, str], user: str) -> Response:
+        await self._toolkit.disconnect(form["server"], user_id=user)
+        return self._at(form["server"])
 
     def _at(self, server: str) -> Response:
+        """To the page, at this server: loading it again does nothing twice."""
         return self._to(f"{self.path}#server-{list(self._toolkit.servers).index(server) + 1}")
 
     def _to(self, path: str) -> Response:

@@ -18,10 +18,15 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import Response
 
+from langchain_mcp_oauth.servers.configured import LONGEST_VALUE
+
 __all__ = ["Seal", "is_same_origin", "read_form"]
 
 MAX_FORM = 8 * 1024
 """Bytes: an action, a server's name and a token."""
+
+MAX_VALUE = 3 * LONGEST_VALUE + 1024
+"""Bytes of a user's value with its name, each character as `%XX`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +73,22 @@ def is_same_origin(headers: Mapping[str, str], origin: str) -> bool:
     return site == "same-origin" if site is not None else headers.get("origin") == origin
 
 
-async def read_form(request: Request) -> dict[str, str] | None:
-    """The fields of a URL-encoded form; None if it is none, is too large, or repeats a field."""
+async def read_form(request: Request, *, values: int = 0) -> dict[str, str] | None:
+    """The fields of a URL-encoded form; None if it is none, is too large, or repeats a field.
+
+    Args:
+        request: Its body is read.
+        values: How many values of a person's own it may hold besides.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return None
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_FORM:
+        if len(body) > MAX_FORM + values * MAX_VALUE:
             return None
     try:
-        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=8, errors="strict")
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=8 + values, errors="strict")
     except ValueError:
         return None
     return {name: values[0] for name, values in fields.items()} if all(len(values) == 1 for values in fields.values()) else None

@@ -61,6 +61,10 @@ def site(node: str) -> Iterator[Site]:  # noqa: F811
         yield running
 
 
+MAPS = {"headers": {"Authorization": "Bearer {{MAPS_KEY}}"}, "variables": {"MAPS_KEY": "Your own, from Settings → Keys."}}
+"""A server that wants a key of each user's own."""
+
+
 @dataclass
 class App:
     """The application: `url` is its origin; the toolkit behind it can be used from the test's own thread by `do`."""
@@ -75,12 +79,16 @@ class App:
 
 
 @pytest.fixture
-def app(site: Site, tmp_path: Path) -> Iterator[App]:
-    """Signed in is who has been at `/sign-in/NAME`."""
+def app(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[App]:
+    """Signed in is who has been at `/sign-in/NAME`. With the parameter `no keys`, no server wants anything but logins."""
     listener = listen()
     url = origin(listener)
     toolkit = MCPOAuthToolkit(
-        {"library": site.url, "calendar": site.url, "documents": site.url, "wiki": site.url, "archive": "http://127.0.0.1:9/mcp"},
+        {
+            **dict.fromkeys(("library", "calendar", "documents", "wiki"), site.url),
+            "archive": "http://127.0.0.1:9/mcp",
+            **({"maps": MAPS | {"url": site.url}} if getattr(request, "param", "keys") == "keys" else {}),
+        },
         store=f"sqlite:///{tmp_path / 'tokens.db'}",
         encryption_key=KEY,
         redirect_uri=f"{url}/oauth/callback",

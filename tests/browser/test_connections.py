@@ -161,6 +161,7 @@ def test_two_tabs(visit: Visitor) -> None:
     assert first.evaluate("document.activeElement.id") == "connect-2"
 
 
+@pytest.mark.parametrize("app", ["no keys"], indirect=True)
 def test_without_javascript(visit: Visitor) -> None:
     """Everything works; the page looks for news by loading itself again while a login is open."""
     first = visit("ada", java_script_enabled=False)
@@ -173,6 +174,38 @@ def test_without_javascript(visit: Visitor) -> None:
     allow(first)
     expect(first.get_by_role("heading", name="Connected to library")).to_be_visible()
     expect(waiting.locator("#server-1 .state")).to_have_text("Connected")
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with a script", "without"])
+def test_giving_a_key(visit: Visitor, app: App, script: bool) -> None:
+    """By the keyboard; it is nowhere to be seen afterwards, can be changed, and is gone when the person says so."""
+    page = visit("ada", java_script_enabled=script)
+    page.get_by_label("MAPS_KEY").fill("canary-of-the-key")
+    page.get_by_label("MAPS_KEY").press("Enter")
+    expect(page.locator("#server-6 .state")).to_have_text("Connected")
+    assert "canary" not in page.content()
+    assert app.do(app.toolkit.status(user_id="ada"))["maps"].connected
+    assert not app.do(app.toolkit.status(user_id="bob"))["maps"].connected
+    page.get_by_text("Change keys").click()
+    expect(page.get_by_label("MAPS_KEY")).to_have_value("")
+    page.locator("#disconnect-6 summary").click()
+    page.get_by_role("button", name="Yes, disconnect maps").click()
+    expect(page.locator("#server-6 .state")).to_have_text("Needs your keys")
+
+
+def test_what_is_being_typed_is_not_lost_to_news(visit: Visitor) -> None:
+    """A login that ends in another tab shows once the person is done here."""
+    first = visit("ada")
+    first.get_by_label("MAPS_KEY").fill("half a k")
+    second = first.context.new_page()
+    second.goto("/oauth/connections")
+    log_in(second)
+    with first.expect_response("**/oauth/connections"):
+        pass
+    first.evaluate("() => new Promise((done) => setTimeout(done))")
+    expect(first.get_by_label("MAPS_KEY")).to_have_value("half a k")
+    first.get_by_label("MAPS_KEY").fill("")
+    expect(first.locator("#server-1 .state")).to_have_text("Connected")
 
 
 def test_every_state_at_a_glance(visit: Visitor, app: App, site: Site, shoot: Shoot) -> None:
@@ -189,7 +222,14 @@ def test_every_state_at_a_glance(visit: Visitor, app: App, site: Site, shoot: Sh
     asked = a_request("calendar", site.url, user="grace", now=now, reason=Reason.STEP_UP, scopes=("calendar:read", "calendar:write"))
     app.do(app.toolkit.store.open_request(asked, now=now))
     page = visit("grace")
-    assert page.locator(".state").all_inner_texts() == ["Connected", "Needs more access", "Expired", "Not connected", "Not answering"]
+    assert page.locator(".state").all_inner_texts() == [
+        "Connected",
+        "Needs more access",
+        "Expired",
+        "Not connected",
+        "Not answering",
+        "Needs your keys",
+    ]
     shoot(page, "connections")
     heard = page.get_by_role("main").aria_snapshot()
     for line in (
@@ -197,6 +237,8 @@ def test_every_state_at_a_glance(visit: Visitor, app: App, site: Site, shoot: Sh
         '- heading "calendar" [level=2]',
         '- button "Allow more calendar"',
         '- button "Connect wiki"',
+        '- textbox "MAPS_KEY"',
+        '- button "Save for maps"',
         "- status",
     ):
         assert line in heard

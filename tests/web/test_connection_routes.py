@@ -104,6 +104,83 @@ async def test_disconnecting_forgets_and_revokes(toolkit: MCPOAuthToolkit, serve
     assert server.count(path="/revoke", status=200) >= 1
 
 
+KEY_VALUE = "canary-of-the-key"
+MAPS = {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer {{API_KEY}}", "X-Region": "{{REGION}}"}}
+
+
+@pytest.fixture
+async def keyed(tmp_path: Path) -> AsyncIterator[MCPOAuthToolkit]:
+    """A server that wants two values of its users', a program that wants one, and a server with the operator's own key."""
+    servers = {
+        "maps": {**MAPS, "variables": {"API_KEY": "Settings, API keys."}},
+        "program": {"command": "nothing", "env": {"TOKEN": "{{TOKEN}}"}},
+        "fixed": {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer of-the-operator"}},
+    }
+    redirect_uri = f"{APP}/oauth/callback"
+    async with MCPOAuthToolkit(servers, store=f"sqlite:///{tmp_path / 'k.db'}", encryption_key=KEY, redirect_uri=redirect_uri) as toolkit:
+        yield toolkit
+
+
+async def test_a_person_gives_keys_changes_one_and_takes_them_back(keyed: MCPOAuthToolkit) -> None:
+    """Each time back to the page, at the server; what was given is shown nowhere; an empty field keeps what there is."""
+    async with browser(keyed) as ada:
+        given = {**await form(ada, "supply", "maps"), "value-API_KEY": f" {KEY_VALUE} ", "value-REGION": "eu"}
+        answer = await ada.post(PATH, data=given, headers=SAME)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}#server-1")
+        page = await ada.get(PATH)
+        assert KEY_VALUE not in page.text
+        await ada.post(PATH, data={**given, "value-API_KEY": "", "value-REGION": "us"}, headers=SAME)
+        kept = await keyed.store.load_credentials(GrantKey("ada", "maps", MAPS["url"]))
+        assert kept is not None
+        assert {name: value.get_secret_value() for name, value in kept.values.items()} == {"API_KEY": KEY_VALUE, "REGION": "us"}
+        assert (await keyed.status(user_id="ada"))["maps"].missing == ()
+        assert (await keyed.status(user_id="bob"))["maps"].missing == ("API_KEY", "REGION")
+        answer = await ada.post(PATH, data=await form(ada, "disconnect", "maps"), headers=SAME)
+        assert answer.status_code == 303
+    assert await keyed.store.load_credentials(GrantKey("ada", "maps", MAPS["url"])) is None
+
+
+async def test_where_there_is_no_login_none_is_offered(keyed: MCPOAuthToolkit) -> None:
+    """Neither for keys of a person's, nor for the operator's own: pressing it could only fail."""
+    async with browser(keyed) as ada:
+        page = Page((await ada.get(PATH)).text)
+    actions = [next(value for _, name, value in form.inputs if name == "action") for form in page.forms]
+    assert actions == ["supply", "supply"]
+
+
+@pytest.mark.parametrize(
+    "values", [{"value-API_KEY": "two\nlines"}, {"value-API_KEY": "é"}, {"value-API_KEY": "x" * 8_193}, {"value-OTHER": "x"}]
+)
+async def test_a_key_that_cannot_be_one(keyed: MCPOAuthToolkit, values: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """400, and nothing is kept, shown or logged of it."""
+    async with browser(keyed) as ada:
+        answer = await ada.post(PATH, data={**await form(ada, "supply", "maps"), **values}, headers=SAME)
+    assert answer.status_code == 400
+    assert caplog.text == ""
+    assert (await keyed.status(user_id="ada"))["maps"].missing == ("API_KEY", "REGION")
+
+
+async def test_the_longest_keys_fit(keyed: MCPOAuthToolkit) -> None:
+    """Each of a server's values may be as long as values may be, whatever its characters."""
+    async with browser(keyed) as ada:
+        given = {**await form(ada, "supply", "maps"), "value-API_KEY": "%" * 8_192, "value-REGION": "&" * 8_192}
+        assert (await ada.post(PATH, data=given, headers=SAME)).status_code == 303
+    assert (await keyed.status(user_id="ada"))["maps"].connected
+
+
+@pytest.mark.parametrize("changes", [{"token": "0" * 64}, {"token": ""}])
+async def test_keys_are_taken_from_our_own_form_alone(keyed: MCPOAuthToolkit, changes: dict[str, str]) -> None:
+    """Otherwise another site could make a person's calls with its own key."""
+    async with browser(keyed) as ada:
+        given = {**await form(ada, "supply", "maps"), "value-API_KEY": "theirs", "value-REGION": "eu"}
+        refused = [
+            await ada.post(PATH, data={**given, **changes}, headers=SAME),
+            await ada.post(PATH, data=given, headers={"sec-fetch-site": "cross-site"}),
+        ]
+    assert [answer.status_code for answer in refused] == [403, 403]
+    assert (await keyed.status(user_id="ada"))["maps"].missing == ("API_KEY", "REGION")
+
+
 FORGERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "another site": ({}, {"sec-fetch-site": "cross-site"}),
     "a neighbour": ({}, {"sec-fetch-site": "same-site"}),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 
-from langchain_mcp_oauth.authorizer.status import LoginState, status_of
+from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus, status_of
 from langchain_mcp_oauth.models import AuthorizationRequest, Grant, Reason
 from langchain_mcp_oauth.pages import HEADERS, LIVE_HEADERS, Card, connections_page, frame, start_page
 from langchain_mcp_oauth.pages.words import in_words
@@ -96,6 +97,44 @@ def test_a_server_without_logins_of_people_offers_none() -> None:
     assert not page.all("form")
 
 
+KEYS = {"API_KEY": "Settings, API keys.", "REGION": ""}
+
+
+@pytest.mark.parametrize(
+    ("missing", "state", "required", "disconnect"),
+    [(("API_KEY", "REGION"), "Needs your keys", 2, False), (("REGION",), "Needs your keys", 1, True), ((), "Connected", 0, True)],
+)
+def test_what_a_person_gives_a_server(missing: tuple[str, ...], state: str, required: int, disconnect: bool) -> None:
+    """A field for each, named and described, that neither browser nor page remembers; only what is missing is required."""
+    status = ServerStatus("maps", connected=not missing, missing=missing)
+    page = Elements(a_page(Card(status, URL, has_logins=False, keys=KEYS)))
+    fields = [field for field in page.all("input") if field["type"] != "hidden"]
+    assert [field["name"] for field in fields] == ["value-API_KEY", "value-REGION"]
+    assert {(field["type"], field["autocomplete"], "value" in field) for field in fields} == {("password", "off", False)}
+    assert sum("required" in field for field in fields) == required
+    assert [label["for"] for label in page.all("label")] == [field["id"] for field in fields]
+    described = {paragraph.get("id") for paragraph in page.all("p")}
+    assert all(field["aria-describedby"] in described for field in fields if "aria-describedby" in field)
+    assert ("Settings, API keys." in page.text, state in page.text) == (True, True)
+    assert any(details["id"] == "disconnect-1" for details in page.all("details")) is disconnect
+    assert not [button for button in page.all("button") if "connect-1" in str(button.get("id"))]
+
+
+def test_a_login_and_keys_on_one_card() -> None:
+    """A server may want both: the state says what is missing, and each has its form."""
+    status = replace(status_of("maps", a_grant("maps"), None, NOW), missing=("API_KEY",))
+    page = Elements(a_page(Card(status, URL, keys=KEYS)))
+    assert "Needs your keys" in page.text
+    actions = [field["value"] for field in page.all("input") if field["name"] == "action"]
+    assert actions == ["supply", "connect", "disconnect"]
+
+
+def test_a_page_that_is_typed_into_is_not_reloaded() -> None:
+    """Without a script that would throw away what was typed."""
+    card = Card(ServerStatus("maps", connected=False, missing=("API_KEY",)), URL, has_logins=False, keys=KEYS)
+    assert b"http-equiv" not in a_page(card, a_card(None, a_request()))
+
+
 def test_disconnecting_is_offered_only_where_there_is_a_login() -> None:
     """And the question is asked before."""
     assert "disconnect" not in Elements(a_page(a_card(None))).text.lower()
@@ -130,8 +169,9 @@ def test_the_version_changes_exactly_when_a_server_does() -> None:
 
 def pages() -> list[bytes]:
     card = Card(status_of(EVIL, a_grant(EVIL, scopes=(EVIL,)), a_request(EVIL, reason=Reason.STEP_UP, scopes=(EVIL, "b")), NOW), URL)
+    keyed = Card(ServerStatus(EVIL, connected=False, missing=("KEY",)), URL, has_logins=False, keys={"KEY": EVIL, "OTHER": ""})
     return [
-        a_page(card, a_card(None), user=EVIL),
+        a_page(card, a_card(None), keyed, user=EVIL),
         start_page(a_request(EVIL, scopes=(EVIL, "openid")), words={}, back="/oauth/connections"),
     ]
 
