@@ -127,10 +127,17 @@ class Grant:
     """The private JWK that the tokens are bound to (RFC 9449); None: they are bearer tokens."""
     accepted: bool = False
     """Whether the MCP server has ever accepted a token of this login; false again after a new login, kept over refreshes."""
+    used_at: datetime | None = None
+    """When that was last written down; not every time (`USE_NOTED`)."""
     source: str = "login"
     """How it came about: a person's login, or the `source` of the `SilentGrant` that obtained it."""
     version: int = 0
     """Opaque and new with every save (login or refresh), so it never repeats for a key; 0 before the first. Compare-and-swap runs on it."""
+
+    @property
+    def last_used(self) -> datetime:
+        """About when a call was made with it: what was written down, or when its tokens were given, if that was later."""
+        return max(self.used_at or self.tokens.obtained_at, self.tokens.obtained_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,9 @@ from langchain_mcp_oauth.store.contract import TokenStore
 
 __all__ = ["Authorizer", "Refusal"]
 
+USE_NOTED = timedelta(minutes=10)
+"""How exact `last_used` is: one write in that time for each login that is used, by whichever call comes first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -196,15 +199,16 @@ class Authorizer:
         return grant and replace(grant, key=key)
 
     async def accepted(self, grant: Grant | None) -> None:
-        """Remember that the server accepted this login; a 401 later means that it ended, not that it never worked.
+        """Remember that the server accepted this login: a 401 later means that it ended, not that it never worked. And, now and then, when.
 
         Never an error: the call has succeeded, and its result is not lost because the database is away. The next call tries again.
         """
-        if grant is None or grant.accepted:
+        now = self._now()
+        if grant is None or _is_noted(grant, now) or _is_noted(self._cache.get(grant.key), now):
             return
+        self._cache.amend(replace(grant, accepted=True, used_at=now))  # first: calls that end at the same time write it down once
         with suppress(StoreError):
-            await self.store.mark_accepted(grant.key, grant.version)
-            self._cache.put(replace(grant, accepted=True))
+            await self.store.mark_accepted(grant.key, grant.version, now=now)
 
     async def complete(self, callback_url: str, user_id: str) -> CompletedAuthorization:
         """See `Authorizing.complete`."""
@@ -390,6 +394,11 @@ def _imported_client(server: MCPServer, issuer: str, client_id: str, client_secr
         kind="preregistered" if configured else "dynamic",
         redirect_uri="",
     )
+
+
+def _is_noted(grant: Grant | None, now: datetime) -> bool:
+    """Whether it is known that the server accepts this login, and lately. A login that nobody has made is nobody's to look after."""
+    return grant is not None and grant.accepted and (grant.source != "login" or now - grant.last_used < USE_NOTED)
 
 
 def _same(one: Grant | None, other: Grant | None) -> bool:

@@ -46,6 +46,13 @@ class GrantCache:
                 self._read.popitem(last=False)
         return grant
 
+    def amend(self, grant: Grant) -> None:
+        """Keep this instead of what is kept of the same version, no longer than that."""
+        with self._lock:
+            read_at, known = self._read.get(grant.key, (0.0, None))
+            if known is not None and known.version == grant.version:
+                self._read[grant.key] = (read_at, grant)
+
     def drop(self, key: GrantKey) -> None:
         """Forget it; the next look goes to the store."""
         with self._lock:

@@ -50,9 +50,8 @@ class ServerStatus:
     """Of the access token; it is refreshed silently where the server gave a refresh token."""
     refreshable: bool = False
     state: LoginState = LoginState.NOT_CONNECTED
-    renewed_at: datetime | None = None
-    """When the access token was given. It is refreshed when it is used, so this is also about when the login was last used, as exact as
-    a token lives long."""
+    last_used: datetime | None = None
+    """When a call was last made with it, or it was last given or renewed; ten minutes late at most."""
     waiting: OpenLogin | None = None
     """A request for this login that a person has not answered yet."""
     missing: tuple[str, ...] = ()
@@ -77,7 +76,7 @@ def status_of(server: str, grant: Grant | None, request: AuthorizationRequest | 
         expires_at=grant.tokens.expires_at,
         refreshable=grant.tokens.refresh_token is not None,
         state=state,
-        renewed_at=grant.tokens.obtained_at,
+        last_used=grant.last_used,
         waiting=waiting,
     )
 

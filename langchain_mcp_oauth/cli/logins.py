@@ -173,11 +173,11 @@ def status(
         printer.say("No servers are known. Log in to one: langchain-mcp-oauth login NAME=URL")
         return
     rows = [
-        [d["server"], d["state"].replace("_", " "), d["url"], d["issuer"] or "", " ".join(d["scopes"]), d["renewed_at"] or ""]
+        [d["server"], d["state"].replace("_", " "), d["url"], d["issuer"] or "", " ".join(d["scopes"]), d["last_used"] or ""]
         for d in documents
     ]
     styles = [STYLES[LoginState(document["state"])] for document in documents]
-    titles = ["SERVER", "STATE", "URL", "ISSUER", "SCOPES", "LAST LOGIN OR RENEWAL"]
+    titles = ["SERVER", "STATE", "URL", "ISSUER", "SCOPES", "LAST USED"]
     printer.result(documents, lambda: printer.rows(titles, rows, styles))
 
 
@@ -195,6 +195,6 @@ def _document(status: ServerStatus) -> dict[str, Any]:
         "scopes": list(status.scopes),
         "expires_at": status.expires_at.isoformat() if status.expires_at else None,
         "refreshable": status.refreshable,
-        "renewed_at": status.renewed_at.isoformat(timespec="seconds") if status.renewed_at else None,
+        "last_used": status.last_used.isoformat(timespec="seconds") if status.last_used else None,
         "waiting_until": status.waiting.expires_at.isoformat() if status.waiting else None,
     }

@@ -163,8 +163,8 @@ def _facts(card: Card, words: Mapping[str, str]) -> str:
         facts["A call also needs to"] = _scopes(
             tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more"
         )
-    if status.renewed_at and status.expires_at:
-        facts["Last login or renewal"] = _date(status.renewed_at)
+    if status.last_used and status.expires_at:
+        facts["Last used"] = _date(status.last_used)
         if not status.refreshable:
             facts["Access until"] = _date(status.expires_at)
     return "\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())

@@ -60,13 +60,14 @@ def grant_row(grant: Grant, sealer: Sealer) -> GrantRow:
         scopes=list(grant.tokens.scopes),
         expires_at=grant.tokens.expires_at,
         accepted=grant.accepted,
+        used_at=grant.used_at,
         version=grant.version,
     )
     return _seal(row, grant, sealer)
 
 
 def read_grant(row: GrantRow, sealer: Sealer) -> Grant:
-    return replace(_open(row, _GRANT, sealer), accepted=row.accepted, version=row.version)
+    return replace(_open(row, _GRANT, sealer), accepted=row.accepted, used_at=row.used_at, version=row.version)
 
 
 def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:

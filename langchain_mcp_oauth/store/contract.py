@@ -52,8 +52,8 @@ class TokenStore(Protocol):
         """
         ...
 
-    async def mark_accepted(self, key: GrantKey, version: int) -> None:
-        """Set `accepted` on the grant if it still has this version; the version stays. Otherwise do nothing."""
+    async def mark_accepted(self, key: GrantKey, version: int, *, now: datetime) -> None:
+        """Set `accepted`, and `used_at` to `now`, on the grant if it still has this version, which stays. Otherwise do nothing."""
         ...
 
     async def delete_grant(self, key: GrantKey, version: int) -> bool:

@@ -140,8 +140,8 @@ class SQLModelTokenStore(TokenStore):
     def _unique(self) -> int:
         return 1 + (int.from_bytes(self._random(8)) >> 2)  # 62 bits: fits BIGINT and does not come twice
 
-    async def mark_accepted(self, key: GrantKey, version: int) -> None:
-        statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True)
+    async def mark_accepted(self, key: GrantKey, version: int, *, now: datetime) -> None:
+        statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True, used_at=now)
         await self._write(lambda session: change(session, statement))
 
     async def delete_grant(self, key: GrantKey, version: int) -> bool:

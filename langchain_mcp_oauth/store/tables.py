@@ -2,7 +2,7 @@
 
 A row is not a model of `models.py`: `table=True` models do not validate. Columns are for finding rows, for transitions, and for people
 with an SQL prompt; what is read back is the sealed document, which nobody without the key can change or move. Of a row only `version`,
-`accepted`, `status` and `redeeming_until` live in columns alone.
+`accepted`, `used_at`, `status` and `redeeming_until` live in columns alone.
 
 Whoever changes a table here adds a revision `migrations/versions/vNNNN_what.py`, numbered after the last, whose `upgrade()` makes the same
 change to a database that exists. `tests/store/test_migrations.py` fails until the revisions and `METADATA` agree.
@@ -80,6 +80,7 @@ class GrantRow(SealedRow, table=True):
     scopes: list[str] = Field(sa_type=JSON)
     expires_at: datetime = Field(sa_type=UTCDateTime)
     accepted: bool
+    used_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     version: int = Field(sa_type=BigInteger)
 
     @property

@@ -31,6 +31,21 @@ def test_a_login_is_remembered_for_half_a_minute() -> None:
     assert cache.get(KEY) is None
 
 
+def test_what_is_added_to_a_login_does_not_prolong_it() -> None:
+    """Nor does it bring back a login that was dropped, or replace a newer one."""
+    clock = Clock()
+    cache = GrantCache(clock=clock)
+    cache.amend(GRANT)
+    assert cache.get(KEY) is None
+    cache.put(GRANT)
+    clock.now += 29
+    cache.amend(replace(GRANT, accepted=True))
+    cache.amend(replace(GRANT, version=GRANT.version + 1))
+    assert cache.get(KEY) == replace(GRANT, accepted=True)
+    clock.now += 1
+    assert cache.get(KEY) is None
+
+
 def test_absence_is_never_remembered() -> None:
     """Somebody may be logging in right now: what was not there a moment ago is looked for again."""
     cache = GrantCache()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+import time_machine
 from langgraph.checkpoint.memory import InMemorySaver
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -84,6 +86,24 @@ async def test_calls_at_once_look_once(make_toolkit: MakeToolkit, alice: Person,
         for _ in range(20):
             tasks.start_soon(text_of, tools["demo__whoami"])
     assert sum("_grants" in statement for statement in statements[before:]) == 1
+
+
+async def test_the_last_use_is_written_down_now_and_then(make_toolkit: MakeToolkit, alice: Person, statements: list[str]) -> None:
+    """Ten minutes after it was written down, or the login was made, by one of the calls that come then; and shown."""
+    toolkit = make_toolkit()
+    tools = await log_in(toolkit, alice)
+    await text_of(tools["whoami"])
+    for minutes in (11, 22):
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes), tick=True):
+            before = len(statements)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(text_of, tools["whoami"])
+            await text_of(tools["whoami"])
+            assert len([one for one in statements[before:] if one.startswith("UPDATE mcp_oauth_grants")]) == 1
+            used = (await toolkit.status())["demo"].last_used
+            assert used is not None
+            assert datetime.now(UTC) - used < timedelta(minutes=1)
 
 
 async def test_a_minute_later_nothing_is_opened_again(

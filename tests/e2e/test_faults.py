@@ -274,7 +274,7 @@ async def test_a_result_is_not_lost_with_the_database(make_toolkit: MakeToolkit,
         await toolkit.aget_tools()
     await toolkit.complete_authorization(await alice.aapprove(asked.value.authorization_url))
 
-    async def away(*_: Any) -> None:
+    async def away(*_: Any, **__: Any) -> None:
         raise StoreUnavailable("gone")
 
     monkeypatch.setattr(toolkit.store, "mark_accepted", away)

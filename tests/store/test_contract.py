@@ -136,11 +136,12 @@ async def test_a_save_without_a_version_wins(store: Store) -> None:
 
 
 async def test_accepting_keeps_the_version(store: Store) -> None:
-    """`mark_accepted` sets the flag of this version and nothing else."""
+    """`mark_accepted` sets the flag and the time of this version and nothing else."""
     grant = await store.save_grant(a_grant())
     assert grant is not None
-    await store.mark_accepted(KEY, grant.version)
-    assert await store.load_grant(KEY) == replace(grant, accepted=True)
+    for now in (NOW, NOW + minutes(10)):
+        await store.mark_accepted(KEY, grant.version, now=now)
+        assert await store.load_grant(KEY) == replace(grant, accepted=True, used_at=now)
 
 
 async def test_accepting_an_older_version_does_nothing(store: Store) -> None:
@@ -148,8 +149,8 @@ async def test_accepting_an_older_version_does_nothing(store: Store) -> None:
     first = await store.save_grant(a_grant())
     assert first is not None
     second = await store.save_grant(a_grant())
-    await store.mark_accepted(KEY, first.version)
-    await store.mark_accepted(GrantKey("nobody", "x", "y"), first.version)
+    await store.mark_accepted(KEY, first.version, now=NOW)
+    await store.mark_accepted(GrantKey("nobody", "x", "y"), first.version, now=NOW)
     assert await store.load_grant(KEY) == second
 
 

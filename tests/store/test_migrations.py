@@ -142,7 +142,7 @@ async def test_an_old_file_is_brought_forward_at_first_use(file: str, newer: Cal
     newer()
     if unrevised:
         later = [schema.VERSION.name, *(METADATA.tables.keys() - FIRST)]
-        execute(file, *(f"DROP TABLE {table}" for table in later), *OLDEST)
+        execute(file, *(f"DROP TABLE {table}" for table in later), "ALTER TABLE mcp_oauth_grants DROP COLUMN used_at", *OLDEST)
     store = a_store(file)
     assert await store.load_grant(KEY) == saved
     await store.aclose()
