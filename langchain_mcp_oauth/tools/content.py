@@ -1,10 +1,9 @@
-"""MCP content as LangChain content blocks, in `langchain.mcp`'s shape. Data only: nothing here is fetched, run or deserialised."""
+"""MCP content as LangChain content blocks. Data only: nothing here is fetched, run or deserialised, nor by the chat models' packages."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, TypeAlias, TypedDict, assert_never
 
 from langchain_core.documents.base import Blob
@@ -23,10 +22,6 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
-
-from langchain_mcp_oauth.errors import UnsafeURLError
-from langchain_mcp_oauth.http import is_public
-from langchain_mcp_oauth.oauth.urls import check_url, origin
 
 __all__ = ["MCPToolArtifact", "ToolContent", "text_block", "to_artifact", "to_blobs", "to_blocks", "to_error_blocks", "to_messages"]
 
@@ -84,8 +79,8 @@ def _to_block(content: ContentBlock) -> ToolContent:
             return {"type": "image", "base64": data, "mime_type": mime_type}
         case AudioContent(data=data, mime_type=mime_type):
             return {"type": "file", "base64": data, "mime_type": mime_type}
-        case ResourceLink(uri=uri, name=name, mime_type=mime_type):
-            return _media(mime_type, url=uri) if _may_be_fetched(uri) else text_block(f"{name}: {uri}")
+        case ResourceLink(uri=uri, name=name):
+            return text_block(f"{name}: {uri}")  # as a block some chat models' packages would fetch it, past our transport, or refuse it
         case EmbeddedResource(resource=resource):
             return _embedded(resource)
         case _:
@@ -95,7 +90,7 @@ def _to_block(content: ContentBlock) -> ToolContent:
 def _embedded(resource: TextResourceContents | BlobResourceContents) -> ToolContent:
     if isinstance(resource, TextResourceContents):
         return text_block(resource.text)
-    return _media(resource.mime_type, base64=resource.blob)
+    return _media(resource.mime_type, resource.blob)
 
 
 def text_block(text: str) -> TextContentBlock:
@@ -103,21 +98,7 @@ def text_block(text: str) -> TextContentBlock:
     return {"type": "text", "text": text}
 
 
-def _may_be_fetched(uri: str) -> bool:
-    """https, by the rule for URLs from elsewhere, and no address that is not public.
-
-    Some chat models' packages fetch what a block links to, from this process and past our transport: `file:` and inner addresses stay text.
-    """
-    try:
-        scheme, host, _ = origin(check_url(uri, "A link"))
-        return scheme == "https" and host != "localhost" and is_public(ip_address(host))
-    except UnsafeURLError:
-        return False
-    except ValueError:  # a name
-        return True
-
-
-def _media(mime_type: str | None, **source: str) -> ImageContentBlock | FileContentBlock:
-    is_image = bool(mime_type and mime_type.startswith("image/"))
-    block: dict[str, str] = {"type": "image" if is_image else "file", **source}
-    return {**block, "mime_type": mime_type} if mime_type else block  # type: ignore[return-value]
+def _media(mime_type: str | None, data: str) -> ImageContentBlock | FileContentBlock:
+    if mime_type and mime_type.startswith("image/"):
+        return {"type": "image", "base64": data, "mime_type": mime_type}
+    return {"type": "file", "base64": data, "mime_type": mime_type or "application/octet-stream"}  # langchain-openai needs one

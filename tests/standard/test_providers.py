@@ -1,4 +1,4 @@
-"""What the providers' own packages make of our schemas: nothing raises, and what they send is what the provider's rules allow."""
+"""What the providers' own packages make of our schemas and results: nothing raises, and what they send is what the rules allow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_anthropic.chat_models import convert_to_anthropic_tool
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_google_genai._function_utils import convert_to_genai_function_declarations
+from langchain_google_genai.chat_models import _parse_chat_history
 from langchain_openai import ChatOpenAI
+from mcp.types import CallToolResult
 
 from langchain_mcp_oauth.profiles import anthropic, common, gemini, openai, openai_strict
+from langchain_mcp_oauth.tools.content import to_blocks
+from tests.tools.result_samples import RESULTS
 from tests.tools.schema_samples import AWKWARD
 
 pytestmark = pytest.mark.standard
@@ -83,3 +89,40 @@ def test_gemini(schema: dict[str, Any]) -> None:
     for part in parts_of(declared.get("parameters") or declared.get("parameters_json_schema") or {}):
         assert str(part.get("type")).lower() != "array" or isinstance(part["items"], dict)
         assert all(isinstance(value, str) for value in part.get("enum", ()))
+
+
+# Results ----------------------------------------------------------------------------------------------------------------------
+
+
+def conversation(blocks: list[Any], *, of: str) -> list[BaseMessage]:
+    """A tool's message, or a person's (a prompt's), with these blocks."""
+    if of == "person":
+        return [HumanMessage(blocks)]
+    call = AIMessage("", tool_calls=[{"type": "tool_call", "name": "t", "args": {}, "id": "1"}])
+    return [HumanMessage("Go."), call, ToolMessage(blocks, name="t", tool_call_id="1")]
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "openai": lambda: ChatOpenAI(model="none", api_key="none")._get_request_payload,
+    "openai responses": lambda: ChatOpenAI(model="none", api_key="none", use_responses_api=True)._get_request_payload,
+    "anthropic": lambda: ChatAnthropic(model_name="none", api_key="none")._get_request_payload,
+    "gemini": lambda: _parse_chat_history,
+}
+
+
+@pytest.mark.filterwarnings("ignore:OpenAI may require a filename")
+@pytest.mark.parametrize("of", ["tool", "person"])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(("content", "block"), RESULTS.values(), ids=RESULTS)
+def test_every_result_is_one_that_a_model_takes(content: Any, block: Any, model: Callable[[], Any], of: str) -> None:
+    """Each kind of content becomes a request of each provider's package, which fetches nothing for it (tests may not leave loopback)."""
+    assert to_blocks(CallToolResult(content=[content])) == [block]
+    assert model()(conversation([block], of=of))
+
+
+@pytest.mark.parametrize(("model", "error"), [("openai", "does not support file URLs"), ("gemini", "tried to reach 'files.example'")])
+def test_why_a_link_is_text(model: str, error: str) -> None:
+    """As a block one package refuses it, and one fetches it from this process."""
+    link = {"type": "file", "url": "https://files.example/report.pdf", "mime_type": "application/pdf"}
+    with pytest.raises(BaseException, match=error):
+        MODELS[model]()(conversation([link], of="tool"))
