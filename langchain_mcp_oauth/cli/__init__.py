@@ -22,6 +22,8 @@ except ImportError:  # the console script exists in every installation
 
 import langchain_mcp_oauth
 from langchain_mcp_oauth.cli import calls, diagnosis, logins, serving, storage
+from langchain_mcp_oauth.cli.printing import Printer
+from langchain_mcp_oauth.cli.settings import AsJson
 
 __all__ = ["app", "main"]
 
@@ -46,9 +48,11 @@ def _about() -> None:
 
 
 @app.command()
-def version() -> None:
+def version(*, as_json: AsJson = False) -> None:
     """Print the version."""
-    typer.echo(langchain_mcp_oauth.__version__)
+    known = langchain_mcp_oauth.__version__
+    printer = Printer(as_json=as_json)
+    printer.result({"version": known}, lambda: printer.line(known))
 
 
 @app.command()

@@ -10,15 +10,13 @@ import typer
 
 from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
 from langchain_mcp_oauth.cli.printing import Printer
-from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, Servers, Settings, Store, User, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, Servers, Store, User, read_settings
 from langchain_mcp_oauth.errors import AuthRequired
 from langchain_mcp_oauth.loopback import LoopbackBrowser
 
 __all__ = ["login", "logout", "status"]
 
 STYLES = {LoginState.CONNECTED: "green", LoginState.NEEDS_SCOPES: "yellow", LoginState.EXPIRED: "yellow", LoginState.NOT_CONNECTED: "dim"}
-
-EVERYTHING: list[str | None] = [None]
 
 LOOK_EVERY = 1.0
 """Seconds between two looks into the database whether a code has been entered."""
@@ -165,8 +163,8 @@ def status(
     printer = Printer(as_json=as_json)
 
     async def do() -> list[dict[str, Any]]:
-        settings = read_settings(config, user, store, allow, proxy)
-        return [document for argument in servers or EVERYTHING for document in await _statuses(settings, argument)]
+        async with read_settings(config, user, store, allow, proxy).toolkit(*(servers or ())) as (toolkit, _):
+            return [{**_document(status), "url": toolkit.servers[name].url} for name, status in (await toolkit.status()).items()]
 
     documents = printer.run(do())
     if not documents and not as_json:
@@ -179,11 +177,6 @@ def status(
     styles = [STYLES[LoginState(document["state"])] for document in documents]
     titles = ["SERVER", "STATE", "URL", "ISSUER", "SCOPES", "LAST USED"]
     printer.result(documents, lambda: printer.rows(titles, rows, styles))
-
-
-async def _statuses(settings: Settings, argument: str | None) -> list[dict[str, Any]]:
-    async with settings.toolkit(argument) as (toolkit, _):
-        return [{**_document(status), "url": toolkit.servers[name].url} for name, status in (await toolkit.status()).items()]
 
 
 def _document(status: ServerStatus) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from langchain_mcp_oauth.cli.printing import Exit, Printer
-from langchain_mcp_oauth.cli.settings import Allow, Config, Proxy, Settings, Store, User, read_settings
+from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Servers, Settings, Store, User, read_settings
 from langchain_mcp_oauth.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -19,6 +19,7 @@ Open = Annotated[bool, typer.Option("--open/--no-open", help="Open the page in t
 
 
 def serve(
+    servers: Servers = None,
     *,
     port: Port = 8917,
     open_page: Open = True,
@@ -27,30 +28,32 @@ def serve(
     store: Store = None,
     allow: Allow = None,
     proxy: Proxy = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the page of connections on this machine, until Ctrl-C. Only who has the printed address gets in."""
-    printer = Printer(as_json=False)
+    printer = Printer(as_json=as_json)
 
     async def do() -> None:
-        await _serve(printer, read_settings(config, user, store, allow, proxy), port, open_page=open_page)
+        await _serve(printer, read_settings(config, user, store, allow, proxy), servers or [], port, open_page=open_page)
 
     printer.run(do())
     raise typer.Exit(Exit.INTERRUPTED)  # it ends by a signal alone; whether asyncio raises that again depends on when it came
 
 
-async def _serve(printer: Printer, settings: Settings, port: int, *, open_page: bool) -> None:
+async def _serve(printer: Printer, settings: Settings, servers: list[str], port: int, *, open_page: bool) -> None:
     import uvicorn
 
     from langchain_mcp_oauth.web.personal import personal_app
 
     listener = _listen(port)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with settings.toolkit(redirect_uri=f"{address}/oauth/callback", start_url=f"{address}/oauth/start") as (toolkit, _):
+    async with settings.toolkit(*servers, redirect_uri=f"{address}/oauth/callback", start_url=f"{address}/oauth/start") as (toolkit, _):
         app, entrance = personal_app(toolkit, settings.user, "127.0.0.1")
-        printer.line(f"{address}{entrance}")
+        url = f"{address}{entrance}"
+        printer.result({"url": url}, lambda: printer.line(url))
         printer.say("Your connections are at this address, until Ctrl-C.")
         if open_page:
-            webbrowser.open(f"{address}{entrance}")
+            webbrowser.open(url)
         config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", lifespan="off", timeout_graceful_shutdown=1)
         await uvicorn.Server(config).serve([listener])
 

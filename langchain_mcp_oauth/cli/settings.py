@@ -60,17 +60,15 @@ class Settings:
     proxy: str | None = None
 
     @asynccontextmanager
-    async def toolkit(self, argument: str | None = None, **options: Any) -> AsyncIterator[tuple[MCPOAuthToolkit, str]]:
-        """A toolkit of the one server that an argument means, and its name there; without an argument, of all that are known."""
+    async def toolkit(self, *arguments: str, **options: Any) -> AsyncIterator[tuple[MCPOAuthToolkit, str]]:
+        """A toolkit of the servers that the arguments mean, and the first one's name there; without arguments, of all that are known."""
         store = SQLModelTokenStore(self.store or default_database())
         try:
-            servers, name = {**self.servers, **await self._remembered(store)}, ""
-            if argument is not None:
-                name, server = self._named(argument, servers)
-                servers = {name: server}
+            known = {**self.servers, **await self._remembered(store)}
+            servers = dict(self._named(argument, known) for argument in arguments) or known
             reach: dict[str, Any] = {"allowed_private_hosts": self.allowed, "proxy": self.proxy}
             async with MCPOAuthToolkit(servers, store=store, user_id=self.user, **reach, **options) as toolkit:
-                yield toolkit, name
+                yield toolkit, next(iter(servers), "")
         finally:
             await store.aclose()
 

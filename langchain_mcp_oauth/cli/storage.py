@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import typer
@@ -35,9 +34,10 @@ def upgrade_database(*, store: Store = None, as_json: AsJson = False) -> None:
 
 
 @keys.command("new")
-def new_key() -> None:
+def new_key(*, as_json: AsJson = False) -> None:
     """Print a new key, for LANGCHAIN_MCP_OAUTH_KEY. It is kept nowhere."""
-    sys.stdout.write(f"{generate_key()}\n")
+    printer, key = Printer(as_json=as_json), generate_key()
+    printer.result({"key": key}, lambda: printer.line(key))
 
 
 @keys.command("rotate")

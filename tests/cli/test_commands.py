@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import langchain_mcp_oauth
 from langchain_mcp_oauth import errors
 from langchain_mcp_oauth.cli import app, logins
 from langchain_mcp_oauth.cli.printing import Exit, Printer, exit_of
@@ -113,6 +116,22 @@ def test_the_exit_statuses_are_documented() -> None:
     """Each with its number, in the page on the command line."""
     page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     assert [f"| {status.value} |" in page for status in Exit] == [True] * len(Exit)
+
+
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Every command with the names of its options."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, [option for parameter in command.params for option in parameter.opts]
+
+
+def test_every_command_can_speak_to_programs() -> None:
+    """`--json`, but for the demo, which is for people alone."""
+    assert [name for name, options in commands(typer.main.get_command(app)) if "--json" not in options] == ["demo"]
+    assert document(CliRunner().invoke(app, ["version", "--json"])) == {"version": langchain_mcp_oauth.__version__}
+    assert set(document(CliRunner().invoke(app, ["keys", "new", "--json"]))) == {"key"}
 
 
 def test_every_command_is_documented() -> None:

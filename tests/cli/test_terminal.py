@@ -113,7 +113,7 @@ def test_a_pipe_gets_plain_text(server: ProtectedServer, home: dict[str, str]) -
 
 def test_serving_the_page(server: ProtectedServer, home: dict[str, str]) -> None:
     """Who has the printed address sees the connections; nobody else does, by another name neither; Ctrl-C ends it."""
-    with at_a_terminal(["serve", "--port", "0", "--no-open", *allowed(server)], home) as terminal:
+    with at_a_terminal(["serve", f"demo={server.url}", "--port", "0", "--no-open", *allowed(server)], home) as terminal:
         link = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/enter/\S+)\s")[1]
         origin = link.partition("/enter")[0]
         terminal.wait_for("until Ctrl-C")
@@ -123,6 +123,6 @@ def test_serving_the_page(server: ProtectedServer, home: dict[str, str]) -> None
             assert stranger.get(link, headers={"Host": "evil.example"}).status_code == 400
         with httpx2.Client(trust_env=False, timeout=PATIENCE, follow_redirects=True) as person:
             page = person.get(link)
-        assert (page.status_code, "Signed in as <strong>ada</strong>" in page.text) == (200, True)
+        assert (page.status_code, all(text in page.text for text in ("Signed in as <strong>ada</strong>", "<h2>demo</h2>"))) == (200, True)
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.end() == Exit.INTERRUPTED
