@@ -151,7 +151,7 @@ class Authorizer:
         server = self.servers[key.server]
         if server.grant is not None:
             return await self._acquire_silently(server, server.grant, key, refusal, recovered=recovered)
-        grant = await self._load(key, fresh=refusal is not None)
+        grant = await self._load(key, refused=refusal.grant if refusal else None)
         challenge = refusal.challenge if refusal and _same(refusal.grant, grant) else None
         answered = await self._answered(grant, challenge)
         step = next_step(
@@ -182,7 +182,7 @@ class Authorizer:
     ) -> Grant | None:
         """As `acquire`, where nobody has to be asked. The grant is the user's to use, wherever it is kept."""
         kept = kept_under(key, server)
-        grant = await self._load(kept, fresh=refusal is not None)
+        grant = await self._load(kept, refused=refusal.grant if refusal else None)
         challenge = refusal.challenge if refusal and _same(refusal.grant, grant) else None
         now = self._now()
         step = next_silent_step(grant, challenge, now, recovered=recovered, start_with_login=server.start == "login", ceiling=server.scopes)
@@ -273,7 +273,8 @@ class Authorizer:
         server = self.servers[key.server]
         if server.grant is not None:
             return None  # nobody has to be asked
-        grant = await self._load(key, fresh=True)
+        self._cache.drop(key)
+        grant = await self._load(key)
         waiting = await self.store.find_open_request(key, now=self._now())
         # What the server itself says of its guard comes first (RFC 9728 §5.1); an open request was made with that.
         challenge = None if waiting else await self._world.ask(key, ask_for_challenge(server))
@@ -348,22 +349,23 @@ class Authorizer:
 
     async def is_logged_in(self, key: GrantKey) -> bool:
         """Whether there is a login, of whatever use it may be."""
-        return await self._load(key, fresh=False) is not None
+        return await self._load(key) is not None
 
     async def is_usable(self, key: GrantKey) -> bool:
         """Whether calls need nobody to log in first, as far as is known without asking."""
         if self.servers[key.server].grant is not None:
             return True
-        grant = await self._load(key, fresh=False)
+        grant = await self._load(key)
         return grant is not None and not isinstance(next_step(grant, None, self._now()), Authorize)
 
-    async def _load(self, key: GrantKey, *, fresh: bool) -> Grant | None:
-        """The grant kept under this key, if it came about as the server is configured now."""
+    async def _load(self, key: GrantKey, *, refused: Grant | None = None) -> Grant | None:
+        """The grant kept under this key, if it came about as the server is configured now; what has just been refused is read again."""
         server = self.servers[key.server]
-        if not fresh and (recent := self._cache.get(key)) is not None and fits(recent, server):
-            return recent
-        if fresh:
+        recent = self._cache.get(key)
+        if recent is not None and _same(recent, refused):
             self._cache.drop(key)
+        elif recent is not None and fits(recent, server):
+            return recent
         # Whoever looks for the same grant at the same time shares one look, which began after whatever this process has changed.
         grant = await self._looks.run((key, self._cache.drops), lambda: self.store.load_grant(key))
         return self._cache.put(grant) if grant is not None and fits(grant, server) else None

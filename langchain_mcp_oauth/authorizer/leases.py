@@ -1,6 +1,6 @@
 """One worker at a time over all processes, by a lease in the store; the others look again until the work is done.
 
-A look is one SELECT and one conditional UPDATE; `FIRST_PAUSE` and `LONGEST_PAUSE` say how often. Tasks of one process do not look: one
+A look is one SELECT and one attempt at the lease; `FIRST_PAUSE` and `LONGEST_PAUSE` say how often. Tasks of one process do not look: one
 of them does, and wakes the others (`authorizer/single_flight.py`).
 """
 
@@ -17,7 +17,7 @@ from langchain_mcp_oauth.models import Lease
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.store.contract import TokenStore
 
-__all__ = ["EXCHANGE_SECONDS", "LEASE", "insist", "under_lease", "while_held"]
+__all__ = ["EXCHANGE_SECONDS", "LEASE", "insist", "release", "under_lease", "wait_for_lease", "while_held"]
 
 T = TypeVar("T")
 
@@ -54,25 +54,47 @@ async def under_lease(
         sleep: Waits that many seconds.
 
     Raises:
+        ConnectionFailed: as `wait_for_lease`.
+    """
+
+    async def take() -> T | Lease | None:
+        result = await settled()
+        return result if result is not None else await store.acquire_lease(name, now=now(), duration=LEASE)
+
+    taken = await wait_for_lease(take, sleep=sleep)
+    if not isinstance(taken, Lease):
+        return taken
+    try:
+        result = await settled()
+        return result if result is not None else await work(taken)
+    finally:
+        await release(store, taken)
+
+
+async def wait_for_lease(take: Callable[[], Awaitable[T | Lease | None]], *, sleep: Callable[[float], Awaitable[None]]) -> T | Lease:
+    """The lease, or what somebody else has done meanwhile.
+
+    Args:
+        take: Looks for either; None means that somebody else is still at it.
+        sleep: Waits that many seconds.
+
+    Raises:
         ConnectionFailed: others had the lease for as long as one of them can have it, and more. Also when a clock was set back while a
             dead process held it: it ends when the clock has caught up.
     """
     pause, waited = FIRST_PAUSE, 0.0
-    while True:
-        if (result := await settled()) is not None:
-            return result
-        if (lease := await store.acquire_lease(name, now=now(), duration=LEASE)) is not None:
-            break
+    while (taken := await take()) is None:
         if waited > PATIENCE:
             raise ConnectionFailed("Another process is at it and does not finish; make the call again.", retry_after=LEASE.total_seconds())
         await sleep(pause)
         waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE)
-    try:
-        result = await settled()
-        return result if result is not None else await work(lease)
-    finally:
-        with contextlib.suppress(StoreError):  # it ends by itself
-            await store.release_lease(lease)
+    return taken
+
+
+async def release(store: TokenStore, lease: Lease) -> None:
+    """Let the next one have it. Never an error: it ends by itself."""
+    with contextlib.suppress(StoreError):
+        await store.release_lease(lease)
 
 
 def while_held(flow: Flow[T], *, until: datetime, now: Callable[[], datetime]) -> Flow[T]:

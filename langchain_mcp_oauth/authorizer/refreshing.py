@@ -1,17 +1,19 @@
 """A stale grant becomes a fresh one, exactly once over all tasks, processes and machines, and nobody is asked.
 
 Within a process one flight per grant; between processes a lease in the store. Whoever gets the lease reads the grant again *inside* it,
-so a refresh token that somebody else has already used up is never sent (RFC 9700 §4.14: reuse may revoke the whole family).
+so a refresh token that somebody else has already used up is never sent (RFC 9700 §4.14: reuse may revoke the whole family). A hundred
+callers wait meanwhile, so there are two transactions and no more: one takes the lease and reads, one saves and gives it back.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from langchain_mcp_oauth.authorizer.leases import insist, under_lease, while_held
+from langchain_mcp_oauth.authorizer.leases import LEASE, insist, release, wait_for_lease, while_held
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import TokenEndpointError
@@ -46,34 +48,31 @@ class Refresher:
         return await self._flights.run((stale.key, stale.version), lambda: self._refresh_alone(stale))
 
     async def _refresh_alone(self, stale: Grant) -> Grant | Reason:
-        async def replaced() -> Grant | Reason | None:
-            current = await self._store.load_grant(stale.key)
+        async def take() -> Grant | Reason | Lease | None:
+            current, lease = await self._store.lease_grant(stale.key, stale.version, now=self._world.now(), duration=LEASE)
             if current is None:
                 return Reason.EXPIRED
-            return current if current.version != stale.version else None
+            return lease if current.version == stale.version else current
 
-        return await under_lease(
-            self._store,
-            ("refresh", stale.key.user_id, stale.key.server, stale.key.url),
-            settled=replaced,
-            work=lambda lease: self._redeem(stale, lease),
-            now=self._world.now,
-            sleep=self._world.sleep,
-        )
+        taken: Grant | Reason | Lease = await wait_for_lease(take, sleep=self._world.sleep)
+        return await self._redeem(stale, taken) if isinstance(taken, Lease) else taken
 
     async def _redeem(self, grant: Grant, lease: Lease) -> Grant | Reason:
         world, now = self._world, self._world.now
         flow = refresh(world.sendable(grant), world.server(grant.key), now())
         began = now()
-        try:
-            tokens = await world.ask(grant.key, while_held(flow, until=lease.until, now=now))
-        except TokenEndpointError as refusal:
-            self._note(grant, began, refusal.oauth_error or refusal.code)
-            return await self._refused(grant, refusal)
-        self._note(grant, began)
-        fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
-        save = partial(self._store.save_grant, fresh, replaces=grant.version)
-        saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
+        async with AsyncExitStack() as held:
+            held.push_async_callback(release, self._store, lease)
+            try:
+                tokens = await world.ask(grant.key, while_held(flow, until=lease.until, now=now))
+            except TokenEndpointError as refusal:
+                self._note(grant, began, refusal.oauth_error or refusal.code)
+                return await self._refused(grant, refusal)
+            self._note(grant, began)
+            fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
+            save = partial(self._store.save_grant, fresh, replaces=grant.version, lease=lease)
+            saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
+            held.pop_all()  # the lease was given back with that
         return saved or await kept(self._store, fresh) or await self._overtaken(fresh)
 
     def _note(self, grant: Grant, began: datetime, error: str | None = None) -> None:

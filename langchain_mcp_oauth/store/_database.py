@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import platformdirs
 from sqlalchemy import Connection, Engine, create_engine
@@ -32,6 +32,8 @@ __all__ = ["Database", "default_database", "is_memory", "upgrade"]
 
 T = TypeVar("T")
 
+Begin: TypeAlias = Callable[[Connection], None]
+
 ATTEMPTS = 10
 """At a write that collides with others. Each collision means that somebody else got on."""
 
@@ -52,7 +54,7 @@ class Database:
         self._engine = database if isinstance(database, Engine) else _make_engine(database)
         _check_engine(self._engine)
         self._reading, self._writing = _levels(self._engine)
-        self._lock: Callable[[Connection], object] = _begin_immediate if self._engine.dialect.name == "sqlite" else _nothing
+        self._begin, self._begin_passing = _beginnings(self._engine, own=self._own)
         one_connection = isinstance(self._engine.pool, StaticPool)
         self._alone: AbstractContextManager[Any] = Lock() if one_connection else nullcontext()
         self._migrates = self._engine.dialect.name == "sqlite" if migrate is None else migrate
@@ -81,13 +83,23 @@ class Database:
         """
         with _store_errors():
             self._prepare()
-            return self._write(work)
+            return self._write(work, self._begin)
+
+    def write_passing(self, work: Callable[[Session], T]) -> T:
+        """As `write`, for what concerns only those who are at work now: leases.
+
+        In a SQLite file of ours it is not forced to the disk at once. It survives every process; should the machine itself fail, all that
+        it concerned have failed with it. A database that others reach over the network writes it as everything else.
+        """
+        with _store_errors():
+            self._prepare()
+            return self._write(work, self._begin_passing)
 
     def upgrade(self) -> tuple[int, int]:
         """Make the tables or bring them forward, whoever else does the same; return the version they had (0: none) and have."""
         with _store_errors(), self._preparing:
             self._open()
-            stored = self._write(_upgrade)
+            stored = self._write(_upgrade, self._begin)
             check_version(current := self._read(_version))
             return stored, current
 
@@ -99,18 +111,18 @@ class Database:
         with self._alone, Session(self._reading) as session:
             return work(session)
 
-    def _write(self, work: Callable[[Session], T]) -> T:
+    def _write(self, work: Callable[[Session], T], begin: Begin) -> T:
         for _ in range(ATTEMPTS - 1):
             try:
-                return self._write_once(work)
+                return self._write_once(work, begin)
             except DBAPIError as error:
                 if not _is_collision(error):
                     raise
-        return self._write_once(work)
+        return self._write_once(work, begin)
 
-    def _write_once(self, work: Callable[[Session], T]) -> T:
+    def _write_once(self, work: Callable[[Session], T], begin: Begin) -> T:
         with self._alone, Session(self._writing) as session, session.begin():
-            self._lock(session.connection())
+            begin(session.connection())
             return work(session)
 
     def _prepare(self) -> None:
@@ -119,14 +131,15 @@ class Database:
                 return
             self._open()
             if self._migrates and self._read(_version) < newest_version():
-                self._write(_upgrade)
+                self._write(_upgrade, self._begin)
             check_version(self._read(_version))
             self._prepared = True
 
     def _open(self) -> None:
         if self._own and self.url.get_backend_name() == "sqlite" and not is_memory(self.url):
             _make_file(self.url)
-            _use_write_ahead_log(self._engine)
+            if not _use_write_ahead_log(self._engine):
+                self._begin_passing = self._begin
 
 
 def upgrade(database: str | Engine) -> tuple[int, int]:
@@ -193,17 +206,35 @@ def _levels(engine: Engine) -> tuple[Engine, Engine]:
     return engine.execution_options(isolation_level="AUTOCOMMIT"), engine.execution_options(isolation_level="READ COMMITTED")
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _beginnings(engine: Engine, *, own: bool) -> tuple[Begin, Begin]:
+    """How a transaction begins, and one that only concerns those who are at work now."""
+    if engine.dialect.name != "sqlite":  # other databases lock rows, when they are changed
+        return _nothing, _nothing
+    return (_begin_durable, _begin_passing) if own else (_begin_immediate, _begin_immediate)
+
+
+def _begin_durable(connection: Connection) -> None:
+    """The commit returns when it is on the disk."""
+    _begin_immediate(connection, "FULL")
+
+
+def _begin_passing(connection: Connection) -> None:
+    """The commit returns when every process sees it; with a write-ahead log it is on the disk with the next durable one."""
+    _begin_immediate(connection, "NORMAL")
+
+
+def _begin_immediate(connection: Connection, synchronous: str | None = None) -> None:
     """Take the write lock first: SQLite refuses a transaction that reads before it writes while another writes, and does not wait."""
     driver: Any = connection.connection.dbapi_connection
     if driver.in_transaction:  # a lent engine may emit a BEGIN of its own, as SQLAlchemy's recipe for savepoints does
         driver.rollback()
+    if synchronous is not None:  # what an owner has set on a lent engine stays
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
     connection.exec_driver_sql("PRAGMA secure_delete=ON")  # R38: deleted rows are overwritten
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _nothing(connection: Connection) -> None:
-    """Other databases lock rows, when they are changed."""
+def _nothing(connection: Connection) -> None: ...
 
 
 def _make_file(url: URL) -> None:
@@ -219,10 +250,11 @@ def _make_file(url: URL) -> None:
         raise StoreUnavailable(f"The database file {path} cannot be made: {error.strerror}.") from None
 
 
-def _use_write_ahead_log(engine: Engine) -> None:
+def _use_write_ahead_log(engine: Engine) -> bool:
     """Readers do not wait for writers then. The file remembers it; where it cannot be set, all works without."""
     with suppress(OperationalError), engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        return bool(connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar_one() == "wal")
+    return False
 
 
 def _version(session: Session) -> int:

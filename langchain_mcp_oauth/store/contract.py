@@ -43,12 +43,13 @@ class TokenStore(Protocol):
         """The grant of exactly this key, or None. Expired tokens are returned too: expiry is the caller's to judge."""
         ...
 
-    async def save_grant(self, grant: Grant, *, replaces: int | None = None) -> Grant | None:
+    async def save_grant(self, grant: Grant, *, replaces: int | None = None, lease: Lease | None = None) -> Grant | None:
         """Insert or replace the grant of `grant.key`, giving it a new `version`; return it as stored.
 
         With `replaces`, only if the stored grant has exactly that version (compare-and-swap); otherwise nothing changes and None is
         returned: somebody logged in, refreshed or disconnected meanwhile. Without it, unconditionally: a new login wins, and this key's
-        tool listing, which was another login's, is deleted with the old one.
+        tool listing, which was another login's, is deleted with the old one. `lease` is given back with it, as by `release_lease`, also
+        where nothing is saved.
         """
         ...
 
@@ -171,6 +172,13 @@ class TokenStore(Protocol):
 
     async def acquire_lease(self, name: tuple[str, ...], *, now: datetime, duration: timedelta) -> Lease | None:
         """The lease on `name`, if nobody holds one that ends after `now`; else None. Never waits."""
+        ...
+
+    async def lease_grant(self, key: GrantKey, version: int, *, now: datetime, duration: timedelta) -> tuple[Grant | None, Lease | None]:
+        """In one transaction: `acquire_lease` of `("refresh", key.user_id, key.server, key.url)`, and then `load_grant`.
+
+        Without a lease if somebody else holds it, or if the grant is not there or not of this version any more: then nobody needs it.
+        """
         ...
 
     async def release_lease(self, lease: Lease) -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from anyio import to_thread
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Engine, and_, inspect, or_
-from sqlmodel import Session, col, delete, insert, select, update
+from sqlmodel import Session, col, delete, select, update
 
 from langchain_mcp_oauth.errors import StoreError
 from langchain_mcp_oauth.models import (
@@ -31,7 +31,7 @@ from langchain_mcp_oauth.models import (
     Listing,
     RequestStatus,
 )
-from langchain_mcp_oauth.store import _listings, _rows
+from langchain_mcp_oauth.store import _leases, _listings, _rows
 from langchain_mcp_oauth.store._database import Database
 from langchain_mcp_oauth.store._statements import change, put, put_read
 from langchain_mcp_oauth.store.contract import TokenStore
@@ -103,6 +103,9 @@ class SQLModelTokenStore(TokenStore):
     async def _write(self, work: Callable[[Session], T]) -> T:
         return await to_thread.run_sync(self._with_keys, self._database.write, work)
 
+    async def _write_passing(self, work: Callable[[Session], T]) -> T:
+        return await to_thread.run_sync(self._with_keys, self._database.write_passing, work)
+
     def _with_keys(self, transact: Callable[[Callable[[Session], T]], T], work: Callable[[Session], T]) -> T:
         self._sealer.load()  # it may ask a key service, and nobody is asked while a transaction is open
         return transact(work)
@@ -110,14 +113,16 @@ class SQLModelTokenStore(TokenStore):
     # Grants -----------------------------------------------------------------------------------------------------------------
 
     async def load_grant(self, key: GrantKey) -> Grant | None:
-        def work(session: Session) -> Grant | None:
-            row = session.exec(select(GrantRow).where(_of(GrantRow, key))).one_or_none()
-            return _rows.read_grant(row, self._sealer) if row else None
+        return await self._read(lambda session: self._grant(session, key))
 
-        return await self._read(work)
+    def _grant(self, session: Session, key: GrantKey) -> Grant | None:
+        row = session.exec(select(GrantRow).where(_of(GrantRow, key))).one_or_none()
+        return _rows.read_grant(row, self._sealer) if row else None
 
-    async def save_grant(self, grant: Grant, *, replaces: int | None = None) -> Grant | None:
+    async def save_grant(self, grant: Grant, *, replaces: int | None = None, lease: Lease | None = None) -> Grant | None:
         def work(session: Session) -> Grant | None:
+            if lease is not None:
+                change(session, _leases.release(lease))
             return self._put_grant(session, grant) if replaces is None else self._replace_grant(session, grant, replaces)
 
         return await self._write(work)
@@ -323,22 +328,23 @@ class SQLModelTokenStore(TokenStore):
 
     async def acquire_lease(self, name: tuple[str, ...], *, now: datetime, duration: timedelta) -> Lease | None:
         lease = Lease(name, self._random(16).hex(), now + duration)
-        named = col(LeaseRow.name) == digest(name)
-        values = {"holder": lease.holder, "until": lease.until}
+        return await self._write_passing(lambda session: _leases.take(session, lease, now))
 
-        def work(session: Session) -> Lease | None:
-            if change(session, update(LeaseRow).where(named, col(LeaseRow.until) <= now).values(values)):
-                return lease
-            if session.exec(select(LeaseRow).where(named)).one_or_none():
-                return None
-            change(session, insert(LeaseRow).values(name=digest(name), **values))
-            return lease
+    async def lease_grant(self, key: GrantKey, version: int, *, now: datetime, duration: timedelta) -> tuple[Grant | None, Lease | None]:
+        lease = Lease(("refresh", key.user_id, key.server, key.url), self._random(16).hex(), now + duration)
 
-        return await self._write(work)
+        def work(session: Session) -> tuple[Grant | None, Lease | None]:
+            taken = _leases.take(session, lease, now)
+            grant = self._grant(session, key)  # after the lease: what its last holder has saved is seen
+            if taken is None or (grant is not None and grant.version == version):
+                return grant, taken
+            change(session, _leases.release(lease))
+            return grant, None
+
+        return await self._write_passing(work)
 
     async def release_lease(self, lease: Lease) -> None:
-        statement = delete(LeaseRow).where(col(LeaseRow.name) == digest(lease.name), col(LeaseRow.holder) == lease.holder)
-        await self._write(lambda session: change(session, statement))
+        await self._write_passing(lambda session: change(session, _leases.release(lease)))
 
     # Counters ---------------------------------------------------------------------------------------------------------------
 

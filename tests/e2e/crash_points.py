@@ -240,8 +240,8 @@ def each(sees: Sees, *points: str) -> tuple[tuple[str, Sees], ...]:
 
 
 def refreshing(goes_on: Sees, lost: Sees, *afterwards: str) -> tuple[tuple[str, Sees], ...]:
-    before = each(goes_on, "MCP server/discover", "acquire_lease", "refresh")
-    return (*before, ("save_grant", lost), *each(goes_on, "release_lease", *afterwards))
+    before = each(goes_on, "MCP server/discover", "lease_grant", "refresh")
+    return (*before, ("save_grant", lost), *each(goes_on, *afterwards))
 
 
 ACTS = (
@@ -303,7 +303,7 @@ ACTS = (
         each(
             REJECTED,
             "MCP server/discover",
-            "acquire_lease",
+            "lease_grant",
             "refresh",
             "delete_client",
             "release_lease",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypedDict
@@ -48,6 +48,7 @@ WRITES = (
     "pin_tools",
     "repin_tools",
     "acquire_lease",
+    "lease_grant",
     "release_lease",
     "count",
     "purge",
@@ -265,10 +266,10 @@ async def call(story: Story, times: int = 1, *, tool: str = "whoami", **argument
 async def call_without_lease(story: Story, times: int) -> int:
     """The negative control: the same with nothing between the processes. How many calls were lost."""
 
-    async def at_once(_store: Any, name: tuple[str, ...], *, work: Any, now: Any, **_: Any) -> Any:
-        return await work(Lease(name, "nobody", now() + timedelta(hours=1)))
+    async def at_once(_take: Any, **_: Any) -> Lease:
+        return Lease(("refresh",), "nobody", datetime.now(UTC) + timedelta(hours=1))
 
-    refreshing.under_lease = at_once  # type: ignore[assignment]
+    refreshing.wait_for_lease = at_once  # type: ignore[assignment]
     async with story.toolkit() as toolkit:
         [whoami] = [each for each in await toolkit.aget_tools() if each.name == "demo__whoami"]
         point("ready")

@@ -106,6 +106,22 @@ async def test_the_last_use_is_written_down_now_and_then(make_toolkit: MakeToolk
             assert datetime.now(UTC) - used < timedelta(minutes=1)
 
 
+async def test_a_refresh_is_two_transactions(
+    make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer, statements: list[str]
+) -> None:
+    """Ten calls with a token that was refused: one transaction takes the lease, one saves and gives it back; one token request between."""
+    tools = await log_in(make_toolkit(), alice)
+    assert await text_of(tools["whoami"]) == "alice"
+    server.expire_tokens()
+    before, refreshed = len(statements), server.count(grant_type="refresh_token")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(text_of, tools["whoami"])
+    seen = [statement.split()[0] for statement in statements[before:] if not statement.startswith(("PRAGMA", "SELECT"))]
+    assert seen == [*("BEGIN", "INSERT"), *("BEGIN", "DELETE", "UPDATE")]
+    assert server.count(grant_type="refresh_token") == refreshed + 1
+
+
 async def test_a_minute_later_nothing_is_opened_again(
     make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

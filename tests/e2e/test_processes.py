@@ -121,7 +121,7 @@ def refreshes_once(story: Story, server: ProtectedServer, *, processes: int, tim
     for process in running:
         process.go_on()
     for process in running:  # all of them are at it, and none has been answered
-        process.reach("acquire_lease")
+        process.reach("lease_grant")
     gate.wait_entered(timeout=60)
     gate.open()
     assert [process.wait().value() for process in running] == [["alice"] * times] * processes
@@ -145,7 +145,7 @@ def test_without_the_lease_it_goes_wrong(story: Story, server: ProtectedServer) 
     assert server.authorization_server.reuses > reuses
 
 
-@pytest.mark.parametrize("stalls", ["acquire_lease", "refresh"])
+@pytest.mark.parametrize("stalls", ["lease_grant", "refresh"])
 def test_who_wakes_up_late_spends_nothing(story: Story, server: ProtectedServer, stalls: str) -> None:
     """A process stands still for a minute, before it has the lease or with its request ready to leave. Meanwhile another refreshes. The
     first, awake again, uses what the other got, or says that the call can be made again; the spent token never reaches the server."""

@@ -472,6 +472,42 @@ async def test_a_released_lease_is_free(store: Store) -> None:
     assert await store.acquire_lease(("refresh", "x"), now=NOW, duration=minutes(1))
 
 
+REFRESH = ("refresh", KEY.user_id, KEY.server, KEY.url)
+
+
+async def test_a_grant_is_leased_as_it_is_stored(store: Store) -> None:
+    """The grant comes with the lease; the next one sees the grant, and that somebody is at it, until the lease ends."""
+    saved = await store.save_grant(a_grant())
+    assert saved is not None
+    grant, lease = await store.lease_grant(KEY, saved.version, now=NOW, duration=minutes(1))
+    assert (grant, lease and (lease.name, lease.until)) == (saved, (REFRESH, NOW + minutes(1)))
+    assert await store.lease_grant(KEY, saved.version, now=NOW + minutes(0.9), duration=minutes(1)) == (saved, None)
+    assert (await store.lease_grant(KEY, saved.version, now=NOW + minutes(1), duration=minutes(1)))[1] is not None
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_grant_that_is_another_is_not_leased(store: Store, stored: bool) -> None:
+    """Somebody has refreshed it, or disconnected: there is nothing to do, and nobody is kept waiting for it."""
+    other = await store.save_grant(a_grant()) if stored else None
+    assert await store.lease_grant(KEY, 7, now=NOW, duration=minutes(1)) == (other, None)
+    assert await store.acquire_lease(REFRESH, now=NOW, duration=minutes(1)) is not None
+
+
+@pytest.mark.parametrize("wins", [True, False])
+async def test_a_lease_goes_back_with_what_is_saved(store: Store, wins: bool) -> None:
+    """Also where somebody else's login has come first. Another's lease stays."""
+    saved = await store.save_grant(a_grant())
+    assert saved is not None
+    _, lease = await store.lease_grant(KEY, saved.version, now=NOW, duration=minutes(1))
+    other = await store.acquire_lease(("other",), now=NOW, duration=minutes(1))
+    assert lease is not None
+    assert other is not None
+    again = await store.save_grant(a_grant(), replaces=saved.version if wins else 7, lease=lease)
+    assert (again is not None) is wins
+    assert await store.acquire_lease(REFRESH, now=NOW, duration=minutes(1)) is not None
+    assert await store.acquire_lease(("other",), now=NOW, duration=minutes(1)) is None
+
+
 NAMES = [
     ("a", "b"),
     ("b", "a"),
@@ -726,7 +762,11 @@ async def test_one_task_wins(store: Store) -> None:
     leases = await asyncio.gather(*(store.acquire_lease(("x",), now=NOW, duration=minutes(1)) for _ in twenty))
     counts = await asyncio.gather(*(store.count(("x",), now=NOW, window=minutes(1)) for _ in twenty))
     recounts = await asyncio.gather(*(store.count(("x",), now=NOW + minutes(1), window=minutes(1)) for _ in twenty))
+    current = await store.load_grant(KEY)
+    assert current is not None
+    leased = await asyncio.gather(*(store.lease_grant(KEY, current.version, now=NOW, duration=minutes(1)) for _ in twenty))
     assert [sum(map(bool, results)) for results in (claims, replaced, grants, leases)] == [1, 1, 1, 1]
+    assert [sum(lease is not None for _, lease in leased), {grant for grant, _ in leased}] == [1, {current}]
     assert sorted(counts) == sorted(recounts) == list(range(1, 21))
 
 

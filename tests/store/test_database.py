@@ -57,6 +57,7 @@ WRITES: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "claim_request": lambda store: store.claim_request("auth-1", now=NOW, until=NOW),
     "count": lambda store: store.count(("x",), now=NOW, window=minutes(1)),
     "acquire_lease": lambda store: store.acquire_lease(("x",), now=NOW, duration=minutes(1)),
+    "lease_grant": lambda store: store.lease_grant(KEY, 1, now=NOW, duration=minutes(1)),
     "purge": lambda store: store.purge(now=NOW),
 }
 
