@@ -37,8 +37,13 @@ class Call:
     """Seconds the server wants us to wait before we resume."""
 
     @property
+    def version(self) -> str:
+        """The revision of MCP that the request is made by; none for the one that asks which."""
+        return self.headers.get(MCP_PROTOCOL_VERSION_HEADER, "")
+
+    @property
     def modern(self) -> bool:
-        return self.headers.get(MCP_PROTOCOL_VERSION_HEADER) in MODERN_PROTOCOL_VERSIONS
+        return self.version in MODERN_PROTOCOL_VERSIONS
 
     @property
     def resumable(self) -> bool:

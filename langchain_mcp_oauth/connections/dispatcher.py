@@ -36,7 +36,8 @@ from langchain_mcp_oauth.connections.endpoint import (
     media_type,
     read_trouble,
 )
-from langchain_mcp_oauth.connections.wire import answers, parse_message, read_error, read_result
+from langchain_mcp_oauth.connections.listings import Recogniser, Repeated
+from langchain_mcp_oauth.connections.wire import answers, parse_message, read_error, read_result, repeated, without_id
 from langchain_mcp_oauth.errors import ConnectionFailed, ProtocolError
 from langchain_mcp_oauth.http import connection_failed, read_body
 
@@ -87,6 +88,7 @@ class HttpDispatcher:
         self._ids = count(1)
         self._on_request: OnRequest | None = None
         self._on_notify: OnNotify | None = None
+        self.recogniser = Recogniser()
 
     async def run(
         self,
@@ -105,6 +107,7 @@ class HttpDispatcher:
 
         Raises:
             Unauthorized, SessionExpired: the server has done nothing.
+            Repeated: it lists what it listed before.
             MCPError: the server's own error, at whatever HTTP status; or `opts["timeout"]` seconds have passed.
             ConnectionFailed: network trouble, 429 or 5xx, or an answer broken off. The server may have done what it was asked.
             ProtocolError: the answer is not MCP, or too large.
@@ -180,7 +183,9 @@ class HttpDispatcher:
             return await self._read_events(call, response)
         if media_type(response) != JSON or response.status_code == 202:
             raise ProtocolError(f"{self._endpoint.place} answered a request with {response.status_code} and no MCP message.")
-        message = self._parse(await read_body(response, MAX_JSON))
+        text = await read_body(response, MAX_JSON)
+        self._look(call, text)
+        message = self._parse(text)
         if not answers(message, call.id):
             raise ProtocolError(f"{self._endpoint.place} sent the answer to another request.")
         call.answered = True
@@ -199,6 +204,11 @@ class HttpDispatcher:
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         return parse_message(text, self._endpoint.place, self._endpoint.secrets())
+
+    def _look(self, call: Call, text: bytes) -> None:
+        """Raises `Repeated` for a listing that is known; one that repeats a secret of this user's is never known to anybody else."""
+        if call.method == "tools/list" and not repeated(text, self._endpoint.secrets()):
+            self.recogniser.look(without_id(text, call.id) + call.version.encode())
 
     def _broken_off(self) -> ConnectionFailed:
         return ConnectionFailed(f"{self._endpoint.place} broke off its answer. It may have done what it was asked.")
@@ -224,7 +234,14 @@ class HttpDispatcher:
             call.note(event)
             if event.event != "message" or not event.data:
                 continue
-            message = self._parse(event.data.encode())
+            text = event.data.encode()
+            try:
+                self._look(call, text)
+            except Repeated:
+                call.answered = True
+                await _read_to_end(events)
+                raise
+            message = self._parse(text)
             if answers(message, call.id):
                 call.answered = True
                 await _read_to_end(events)

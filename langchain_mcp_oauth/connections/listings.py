@@ -1,22 +1,18 @@
 """What a server lists, and how a listing is recognised when it comes again: equal bytes mean equal tools, for whichever user.
 
-Validating two hundred tools costs many times what reading them does, and users of one server are mostly told the same. So the answer to
-`tools/list` is hashed as it comes; one that is known is neither validated again nor kept twice.
+Reading two hundred tools and validating them costs many times what receiving them does, and users of one server are mostly told the same.
+So the answer to `tools/list` is hashed as it comes; one that is known is neither read nor validated again, nor kept twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 from weakref import WeakValueDictionary
 
-from mcp.shared.dispatcher import CallOptions, Dispatcher
 from mcp.types import Implementation, ListToolsResult, Tool
-from pydantic_core import to_json
 
-__all__ = ["ListedTools", "RecognisingDispatcher", "Repeated"]
+__all__ = ["ListedTools", "Recogniser", "Repeated"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -33,6 +29,8 @@ class ListedTools:
     """It says that others may be shown the same."""
     page: ListToolsResult | None = None
     """What the server sent, if that was one page: by it the listing is recognised when it comes again."""
+    in_headers: bool = False
+    """Some tool's schema wants arguments in the call's headers, too (2026-07-28, `x-mcp-header`)."""
 
     def says_the_same(self, other: ListedTools) -> bool:
         """Whether the same page came with the same words about the server."""
@@ -41,10 +39,11 @@ class ListedTools:
 
 
 class Repeated(Exception):
-    """The answer to `tools/list` is one that is known. Private to `Session`."""
+    """The answer to `tools/list` is one that is known. Private to the session and its dispatcher."""
 
-    def __init__(self, page: ListToolsResult) -> None:
+    def __init__(self, known: ListedTools, page: ListToolsResult) -> None:
         super().__init__("The server has listed what it listed before.")
+        self.known = known
         self.page = page
 
 
@@ -52,25 +51,19 @@ _known: WeakValueDictionary[bytes, ListedTools] = WeakValueDictionary()
 """By the hash of what the server sent; as long as anybody uses it."""
 
 
-class RecognisingDispatcher:
-    """A session's dispatcher, which raises `Repeated` for a listing that is known."""
+class Recogniser:
+    """What one session looks at its listings with."""
 
-    def __init__(self, dispatcher: Dispatcher[Any]) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self) -> None:
         self._digest: bytes | None = None
         """Of the listing that came last."""
-        self.run = dispatcher.run
-        self.notify = dispatcher.notify
 
-    async def send_raw_request(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> dict[str, Any]:
-        """As the dispatcher's. Raises `Repeated`."""
-        result = await self._dispatcher.send_raw_request(method, params, opts)
-        if method == "tools/list":
-            self._digest = sha256(to_json(result)).digest()
-            known = _known.get(self._digest)
-            if known is not None and known.page is not None:
-                raise Repeated(known.page)
-        return result
+    def look(self, text: bytes) -> None:
+        """To be called with every listing that comes, whole, before it is read. Raises `Repeated` for one that is known."""
+        self._digest = sha256(text).digest()
+        known = _known.get(self._digest)
+        if known is not None and known.page is not None:
+            raise Repeated(known, known.page)
 
     def recognise(self, listed: ListedTools) -> ListedTools:
         """The listing that is known to be the same, or this one, which is known from now on.

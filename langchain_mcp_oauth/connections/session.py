@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
 from mcp.client.session import ClientSession, LoggingFnT
-from mcp.shared.dispatcher import Dispatcher, ProgressFnT
+from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER, x_mcp_header_map
 from mcp.types import (
     HEADER_MISMATCH,
     UNSUPPORTED_PROTOCOL_VERSION,
@@ -33,9 +34,11 @@ from mcp.types import (
 from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher
 from langchain_mcp_oauth.connections.endpoint import ServerTrouble
-from langchain_mcp_oauth.connections.listings import ListedTools, RecognisingDispatcher, Repeated
+from langchain_mcp_oauth.connections.listings import ListedTools, Repeated
 from langchain_mcp_oauth.connections.questions import Question, answer, current_answers, parse_answers, to_input_required
+from langchain_mcp_oauth.connections.streams import StreamDispatcher
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import user_agent
 
@@ -79,7 +82,7 @@ class Session(ClientSession):
 
     def __init__(
         self,
-        dispatcher: Dispatcher[Any],
+        dispatcher: HttpDispatcher | StreamDispatcher,
         place: str,
         leave: Callable[[Mapping[str, str]], Awaitable[None]],
         *,
@@ -89,22 +92,21 @@ class Session(ClientSession):
         extensions: tuple[str, ...] = (),
     ) -> None:
         name, _, version = user_agent().partition("/")
-        recognising = RecognisingDispatcher(dispatcher)
         super().__init__(
-            dispatcher=recognising,
+            dispatcher=dispatcher,
             client_info=Implementation(name=name, version=version),
             elicitation_callback=answer if asks else None,
             logging_callback=logging_callback,
             message_handler=self._hear,
             extensions={name: {} for name in extensions} or None,
         )
-        self._recognise = recognising.recognise
+        self._recognise = dispatcher.recogniser.recognise
         self._tools_changed = tools_changed
         self._place = place
         self._leave = leave
         self._asks = asks
-        self._taken_in: ListToolsResult | None = None
-        """The listing, of one page, from which the SDK has taken what it needs for calls; when it comes again, nothing is to be done."""
+        self._listed: ListedTools | None = None
+        """What came last."""
         self._presumed: DiscoverResult | None = None
         """What we adopted instead of asking."""
 
@@ -166,29 +168,42 @@ class Session(ClientSession):
         """
         if self._presumed is not None and self._presumed is self.discover_result:
             await _works(self._hear_it_out)
-        pages: list[ListToolsResult] = []
-        cursor: str | None = None
-        for _ in range(MAX_PAGES):
-            pages.append(await self._page(cursor))
-            cursor = pages[-1].next_cursor
-            if sum(len(page.tools) for page in pages) > MAX_TOOLS or not cursor:
-                break
-        tools = tuple(tool for page in pages for tool in page.tools)
-        if cursor or len(tools) > MAX_TOOLS:
+        try:
+            listed = self._whole(await self._pages())
+        except Repeated as repeated:
+            listed = replace(repeated.known, **self._own_words())
+        self._listed = self._recognise(listed)
+        return self._listed
+
+    async def _pages(self) -> list[ListToolsResult]:
+        pages = [await self.list_tools()]
+        while (cursor := pages[-1].next_cursor) and len(pages) < MAX_PAGES and sum(len(page.tools) for page in pages) <= MAX_TOOLS:
+            try:
+                pages.append(await self.list_tools(params=PaginatedRequestParams(cursor=cursor)))
+            except Repeated as repeated:  # the last page of this listing is all there was in another
+                pages.append(repeated.page)
+        return pages
+
+    def _whole(self, pages: Sequence[ListToolsResult]) -> ListedTools:
+        tools = [tool for page in pages for tool in page.tools]
+        if pages[-1].next_cursor or len(tools) > MAX_TOOLS:
             raise ProtocolError(f"{self._place} lists more than {MAX_TOOLS:,} tools or {MAX_PAGES} pages; it cannot be used.")
         first: dict[str, Tool] = {}
         for tool in tools:  # a second tool of the same name could not be called, and would hide behind the first (R42)
             first.setdefault(tool.name, tool)
         ttl, public = self._hints(pages)
-        self._taken_in = pages[0] if len(pages) == 1 else None
-        listed = ListedTools(tuple(first.values()), self.server_info, self.instructions, self.protocol_version, ttl, public, self._taken_in)
-        return self._recognise(listed)
+        return ListedTools(
+            tuple(first.values()),
+            **self._own_words(),
+            ttl=ttl,
+            public=public,
+            page=pages[0] if len(pages) == 1 else None,
+            in_headers=self.modern and any(x_mcp_header_map(tool.input_schema) for tool in tools),
+        )
 
-    async def _page(self, cursor: str | None) -> ListToolsResult:
-        try:
-            return await self.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
-        except Repeated as repeated:
-            return repeated.page
+    def _own_words(self) -> dict[str, Any]:
+        """What the server says of itself, perhaps to everybody in other words."""
+        return {"server_info": self.server_info, "instructions": self.instructions, "protocol_version": self.protocol_version}
 
     async def all_resources(self) -> tuple[Resource, ...]:
         """All pages of the listing of resources. Raises as `list_all`."""
@@ -260,11 +275,16 @@ class Session(ClientSession):
         try:
             return await super().send_request(*args, **kwargs)
         except Repeated as repeated:
-            if repeated.page is self._taken_in:
-                raise
-            return repeated.page
+            if self._is_for_the_sdk(repeated.known):
+                return repeated.page
+            raise
         except ValidationError:
             raise ProtocolError(f"{self._place} sent a result that does not fit its revision of MCP.") from None
+
+    def _is_for_the_sdk(self, known: ListedTools) -> bool:
+        """Of a listing the SDK keeps, in every session, which arguments go into headers; mostly none do, and most sessions need no copy."""
+        before = self._listed
+        return known is not before and (known.in_headers or (before is not None and before.in_headers))
 
     async def validate_tool_result(self, name: str, result: CallToolResult) -> None:
         """Take structured content as it comes.

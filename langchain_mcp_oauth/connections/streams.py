@@ -22,9 +22,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.transport_context import TransportContext
 from mcp.types import CONNECTION_CLOSED, INVALID_REQUEST
+from pydantic_core import to_json
 
 from langchain_mcp_oauth.connections.dispatcher import AbandonCall
 from langchain_mcp_oauth.connections.endpoint import SessionExpired
+from langchain_mcp_oauth.connections.listings import Recogniser
 from langchain_mcp_oauth.connections.questions import Answers, current_answers
 from langchain_mcp_oauth.errors import ConnectionFailed
 
@@ -68,6 +70,7 @@ class StreamDispatcher(JSONRPCDispatcher[TransportContext]):
         super().__init__(*streams)
         self.ended = anyio.Event()
         """There is nothing at the other end any more, or nobody at this one."""
+        self.recogniser = Recogniser()
         self._place = place
         self._calls: list[_Call] = []
         self._asks = False
@@ -98,12 +101,16 @@ class StreamDispatcher(JSONRPCDispatcher[TransportContext]):
 
         Raises:
             SessionExpired: nothing was sent: the other end has gone.
+            Repeated: it lists what it listed before.
             ConnectionFailed: it went before it answered.
             MCPError: the server's own error, or no answer within `opts["timeout"]` seconds.
             Exception: what the write stream raises.
         """
         if method != "tools/call":
-            return await self._send(method, params, opts, **related)
+            result = await self._send(method, params, opts, **related)
+            if method == "tools/list":
+                self.recogniser.look(to_json(result))
+            return result
         async with self._turn if self._asks else nullcontext():
             return await self._call(method, params, opts, **related)
 

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from langchain_mcp_oauth.errors import ProtocolError
 
-__all__ = ["answers", "parse_message", "read_error", "read_result"]
+__all__ = ["answers", "parse_message", "read_error", "read_result", "repeated", "without_id"]
 
 MAX_CONTAINERS = 500_000
 """Brackets and braces that open in one message. An empty list takes two bytes on the wire and a hundred in memory, twice while it is
@@ -22,8 +22,8 @@ validated: without this limit, 4 MiB become 200 MB."""
 SHORTEST_SECRET = 8
 """Characters. Anything shorter would be found, and blotted out, where it is no secret."""
 
-_ESCAPED = re.compile(rb'\\[u/"\\]')
-"""Every escape that a character of a token can be spelled with."""
+_ESCAPES = re.compile(rb'\\(u[0-9A-Fa-f]{4}|[/"\\])')
+"""Every escape that a character of a token can be spelled with (RFC 8259 §7)."""
 
 RESULT_TYPES = frozenset({"complete", "input_required"})
 """What a result can be (2026-07-28, basic protocol). One without a type is complete, one of another type is invalid."""
@@ -48,8 +48,26 @@ def parse_message(text: bytes, place: str, secrets: Sequence[str] = ()) -> dict[
         raise ProtocolError(f"{place} sent something that is not JSON, or nested too deep.") from None
     if not isinstance(message, dict):
         raise ProtocolError(f"{place} sent JSON that is not an MCP message.")
-    echoed = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and _may_hold(text, secret)]
+    echoed = repeated(text, secrets)
     return cast("dict[str, Any]", _redact(message, echoed)) if echoed else message
+
+
+def repeated(text: bytes, secrets: Sequence[str]) -> list[str]:
+    """Those of the secrets that the text may hold: as they are, or with a character of theirs spelled by an escape."""
+    escaped = {chr(int(one[1:], 16)) if len(one) > 1 else chr(one[0]) for one in set(_ESCAPES.findall(text))}
+    return [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and (secret.encode() in text or not escaped.isdisjoint(secret))]
+
+
+def without_id(text: bytes, request_id: int) -> bytes:
+    """The answer to that request, less the only thing in it that is another each time. What takes its place is nowhere else in JSON.
+
+    For an id that is spelled in another way the text is returned as it is.
+    """
+    for spelling in (b'"id":%d', b'"id": %d'):
+        before, found, after = text.partition(spelling % request_id)
+        if found:
+            return before + b"\0" + after
+    return text
 
 
 def answers(message: dict[str, Any], request_id: int) -> bool:
@@ -92,11 +110,6 @@ def read_error(message: dict[str, Any]) -> MCPError | None:
         return MCPError.from_error_data(ErrorData.model_validate(message.get("error")))
     except ValidationError:
         return None
-
-
-def _may_hold(text: bytes, secret: str) -> bool:
-    """JSON can spell a character in several ways (RFC 8259 §7), and some writers do so with every slash; then what was read is searched."""
-    return secret.encode() in text or _ESCAPED.search(text) is not None
 
 
 def _redact(value: Any, secrets: Sequence[str]) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
-from langchain_mcp_oauth.connections.wire import MAX_CONTAINERS, answers, parse_message, read_error, read_result
+from langchain_mcp_oauth.connections.wire import MAX_CONTAINERS, answers, parse_message, read_error, read_result, repeated, without_id
 from langchain_mcp_oauth.errors import ProtocolError
 
 PLACE = "https://mcp.example.com"
@@ -59,6 +59,37 @@ def test_tokens_are_blotted_out(sent: dict[str, Any], read: dict[str, Any]) -> N
 def test_tokens_are_blotted_out_however_json_spells_them(token: str, spelled: bytes) -> None:
     """Escapes are read before the search (RFC 8259 §7)."""
     assert parse_message(b'{"a":"x ' + spelled + b' y"}', PLACE, [token]) == {"a": "x [redacted] y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "may_hold"),
+    [
+        (b"abcd-efgh-1", True),
+        (rb"abcd\u002defgh-1", True),
+        (rb"\u2014 \"quoted\" \\ and \/", False),
+        (b"nothing of the kind", False),
+    ],
+)
+def test_what_may_hold_a_secret(text: bytes, *, may_hold: bool) -> None:
+    """Whatever is spelled by an escape and is no character of the secret's cannot be part of it."""
+    assert repeated(b'{"a":"' + text + b'"}', ["abcd-efgh-1", "short"]) == (["abcd-efgh-1"] if may_hold else [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":{}}', b'{"jsonrpc":"2.0","id":12,"result":{}}', True),
+        (b'{"jsonrpc": "2.0", "id": 7, "result": {}}', b'{"jsonrpc": "2.0", "id": 12, "result": {}}', True),
+        (b'{"result":{},"jsonrpc":"2.0","id":7}', b'{"result":{},"jsonrpc":"2.0","id":12}', True),
+        (b'{"id":7,"result":{"id":0}}', b'{"id":12,"result":{"id":1}}', False),
+        (b'{"id":7,"result":{}}', b'{"result":{},"id":12}', False),
+        (b'{"id":"7","result":{}}', b'{"id":"12","result":{}}', False),
+        (b'{"id" : 7,"result":{}}', b'{"id" : 12,"result":{}}', False),
+    ],
+)
+def test_answers_that_differ_in_nothing_but_their_ids(one: bytes, other: bytes, *, same: bool) -> None:
+    """The usual spellings are recognised; with another, each answer is one of its own."""
+    assert (without_id(one, 7) == without_id(other, 12)) is same
 
 
 def test_the_size_in_memory_is_bounded() -> None:
