@@ -48,6 +48,8 @@ class _Call:
     """A tool call under way, and the way to end it from outside."""
 
     answers: Answers | None
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """Its caller's."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     over: anyio.Event = field(default_factory=anyio.Event)
     stop: AbandonCall | None = None
@@ -89,8 +91,13 @@ class StreamDispatcher(JSONRPCDispatcher[TransportContext]):
         async def receive(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
             return await self._receive(on_request, context, method, params)
 
+        async def hear(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> None:
+            if method == "notifications/message":
+                self._take_to_the_call()
+            await on_notify(context, method, params)
+
         try:
-            await super().run(receive, on_notify, on_notify_intercept, task_status=task_status)
+            await super().run(receive, hear, on_notify_intercept, task_status=task_status)
         finally:
             self.ended.set()
 
@@ -152,6 +159,12 @@ class StreamDispatcher(JSONRPCDispatcher[TransportContext]):
             assert call is not None, "only a call's question abandons it"
             await call.abandon(stop)
             raise MCPError(INVALID_REQUEST, "A person is asked; the call will be made again.") from None
+
+    def _take_to_the_call(self) -> None:
+        """A log message does not say either to which call it belongs. Its task, its own, takes over the only call's context."""
+        if len(self._calls) == 1:
+            for variable, value in self._calls[0].context.items():
+                variable.set(value)
 
     def _asking_call(self) -> _Call | None:
         if len(self._calls) == 1:

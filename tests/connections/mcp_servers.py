@@ -137,7 +137,7 @@ class Example:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.insist, self.greet_modern):
+        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.insist, self.greet_modern, self.narrate):
             self.mcp.add_tool(tool)
 
     async def echo(self, text: str) -> str:
@@ -153,6 +153,13 @@ class Example:
     async def steps(self, ctx: Context, count: int) -> str:
         for step in range(1, count + 1):
             await ctx.report_progress(step, count, f"step {step}")
+        return "done"
+
+    async def narrate(self, ctx: Context, count: int) -> str:
+        """Report progress and log, in turn."""
+        for step in range(1, count + 1):
+            await ctx.report_progress(step, count)
+            await ctx.session.send_log_message(level="info", data=step, related_request_id=ctx.request_id)
         return "done"
 
     async def wait(self, seconds: float = 30) -> str:
