@@ -14,7 +14,7 @@ takes the agent down. What cannot be said to a provider is left out, which allow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -31,16 +31,17 @@ LARGEST = 2_000
 ANYTHING: Schema = {}
 
 _LISTS = ("anyOf", "oneOf", "allOf")
-_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_MAPS = ("properties", "patternProperties", "dependentSchemas")
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties")
 
-_ABOUT_ITSELF = frozenset({"$schema", "$id", "$anchor", "$dynamicAnchor", "$comment", "$vocabulary"})
+_NOT_SAID = frozenset({"$schema", "$id", "$anchor", "$dynamicAnchor", "$comment", "$vocabulary", "$defs", "definitions"})
+"""What a schema says of itself, and what its references lead to."""
 
 
 def common(schema: Schema) -> Schema:
     """What OpenAI, Anthropic and langchain-core's own converters accept alike: references followed, a plain object at the top, and `items`
     for every array."""
-    return _top_object(_everywhere(_resolved(schema), lambda part: _without_ref(_with_items(part))))
+    return _top_object(_followed(schema, schema, (), _Budget()))
 
 
 def openai(schema: Schema) -> Schema:
@@ -74,22 +75,16 @@ class _Budget:
         self.left = LARGEST
 
 
-def _resolved(schema: Schema) -> Schema:
+def _followed(schema: Schema, root: Schema, within: tuple[str, ...], budget: _Budget) -> Schema:
     """The schema without references: a local one is followed, a recursive or an external one allows anything. Nothing is fetched (R45)."""
-    followed = _follow(schema, schema, (), _Budget())
-    return {name: value for name, value in followed.items() if name not in {"$defs", "definitions"}}
-
-
-def _follow(value: Any, root: Schema, within: tuple[str, ...], budget: _Budget) -> Any:
-    if not isinstance(value, dict):
-        return value
     budget.left -= 1
     if budget.left < 0:
         return ANYTHING
-    value = {name: item for name, item in value.items() if name not in _ABOUT_ITSELF}
-    if "$ref" in value or "$dynamicRef" in value:
-        value, within = _target(value, root, within)
-    return _mapped(value, lambda part: _follow(part, root, within, budget), skip=("$defs", "definitions"))
+    if "$ref" in schema or "$dynamicRef" in schema:
+        schema, within = _target(schema, root, within)
+    if not _NOT_SAID.isdisjoint(schema):
+        schema = {name: value for name, value in schema.items() if name not in _NOT_SAID}
+    return _without_ref(_with_items(_mapped(schema, lambda part: _followed(part, root, within, budget))))
 
 
 def _target(value: Schema, root: Schema, within: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
@@ -98,7 +93,7 @@ def _target(value: Schema, root: Schema, within: tuple[str, ...]) -> tuple[Schem
     found = _at(root, reference) if isinstance(reference, str) and reference not in within and len(within) < DEEPEST else None
     if found is None:
         return beside, within
-    merged = {**{name: item for name, item in found.items() if name not in _ABOUT_ITSELF}, **beside}
+    merged = {**found, **beside}
     if "$ref" in found:
         return _target({**merged, "$ref": found["$ref"]}, root, (*within, str(reference)))
     return merged, (*within, str(reference))
@@ -118,27 +113,41 @@ def _at(root: Schema, reference: str) -> Schema | None:
 # Walking --------------------------------------------------------------------------------------------------------------------------
 
 
-def _everywhere(schema: Schema, change: Any) -> Schema:
+Change: TypeAlias = Callable[[Schema], Schema]
+
+
+def _everywhere(schema: Schema, change: Change) -> Schema:
     """Apply the change to every schema within, the innermost first."""
-    changed: Schema = change(_mapped(schema, lambda part: _everywhere(part, change) if isinstance(part, dict) else part))
-    return changed
+    return change(_mapped(schema, lambda part: _everywhere(part, change)))
 
 
-def _mapped(schema: Schema, change: Any, skip: tuple[str, ...] = ()) -> Schema:
+def _mapped(schema: Schema, change: Change) -> Schema:
     """A copy in which every schema directly within this one is changed. What is not where a schema belongs is no schema: a property may
     well be called `items`. What is no schema where one belongs allows anything."""
-    copy = dict(schema)
-    for name in copy.keys() & {*_LISTS, "prefixItems"}:
-        copy[name] = [change(part) for part in copy[name] if isinstance(part, dict)] if isinstance(copy[name], list) else []
-    for name in copy.keys() & set(_LISTS):
-        if not copy[name]:
-            del copy[name]
-    for name in (copy.keys() & set(_MAPS)) - set(skip):
-        parts = copy[name] if isinstance(copy[name], dict) else {}
-        copy[name] = {key: change(part) if isinstance(part, dict) else ANYTHING for key, part in parts.items()}
-    for name in copy.keys() & set(_SINGLE):
-        copy[name] = change(copy[name]) if isinstance(copy[name], dict) else bool(copy[name])
-    return copy
+    if _WITHIN.keys().isdisjoint(schema):
+        return dict(schema)
+    copy = {name: _WITHIN[name](value, change) if name in _WITHIN else value for name, value in schema.items()}
+    return {name: value for name, value in copy.items() if value or name not in _LISTS}
+
+
+def _in_list(parts: Any, change: Change) -> list[Schema]:
+    return [change(part) for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _in_map(parts: Any, change: Change) -> dict[str, Schema]:
+    return {key: change(part) if isinstance(part, dict) else ANYTHING for key, part in parts.items()} if isinstance(parts, dict) else {}
+
+
+def _single(part: Any, change: Change) -> Schema | bool:
+    return change(part) if isinstance(part, dict) else bool(part)
+
+
+_WITHIN: dict[str, Callable[[Any, Change], Any]] = {
+    **dict.fromkeys((*_LISTS, "prefixItems"), _in_list),
+    **dict.fromkeys(_MAPS, _in_map),
+    **dict.fromkeys(_SINGLE, _single),
+}
+"""Where schemas are within a schema."""
 
 
 # Changes --------------------------------------------------------------------------------------------------------------------------
@@ -247,7 +256,7 @@ def _with_text_enum(schema: Schema) -> Schema:
     text = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
     rest = {name: value for name, value in schema.items() if name != "enum"}
     if not text:
-        return {**rest, "type": rest.get("type") or _kind(values[0] if values else "")}
+        return {**rest, "type": rest.get("type") or _kind(values[0] if isinstance(values, list) and values else "")}
     return {**rest, "type": "string", "enum": text, **({"nullable": True} if None in values else {})}
 
 

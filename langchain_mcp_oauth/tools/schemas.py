@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.profiles import Schema, common
@@ -17,7 +18,7 @@ LONGEST_TEXT = 8 * 1024
 """Characters of one description; what is beyond is cut."""
 
 LARGEST_SCHEMA = 100 * 1024
-"""Characters of JSON; a larger schema is an error, since cutting one would change its meaning."""
+"""Bytes of JSON; a larger schema is an error, since cutting one would change its meaning."""
 
 INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs"})
 """Unicode categories: control, format (bidi, zero-width, tags), private use, surrogates. Line breaks and tabs stay."""
@@ -36,9 +37,10 @@ def clean_schema(schema: dict[str, Any], tool: str, profile: Callable[[Schema], 
     Raises:
         ProtocolError: it is larger than `LARGEST_SCHEMA`.
     """
-    if len(json.dumps(schema)) > LARGEST_SCHEMA:
+    text = to_json(schema)
+    if len(text) > LARGEST_SCHEMA:
         raise ProtocolError(f"The input schema of tool {tool!r} is larger than {LARGEST_SCHEMA // 1024} KiB.")
-    cleaned: dict[str, Any] = _visible_in(schema)
+    cleaned: dict[str, Any] = from_json(text) if _is_plain(text) else _visible_in(schema)
     properties = cleaned.get("properties")
     properties = properties if isinstance(properties, dict) else {}
     return profile({**cleaned, "type": "object", "properties": {name: _say_open(value) for name, value in properties.items()}})
@@ -53,6 +55,14 @@ def _say_open(schema: Any) -> Any:
     closed = bool({"additionalProperties", "unevaluatedProperties"} & schema.keys()) or schema.get("properties")
     return {**schema, "additionalProperties": True} if is_object and not closed else schema
 
+
+def _is_plain(text: bytes) -> bool:
+    """Whether nothing in this JSON has to be cleaned: all of it is printable ASCII, and no longer than one description may be."""
+    return len(text) <= LONGEST_TEXT and text.isascii() and not any(odd in text for odd in ODD)
+
+
+ODD = (b"\x7f", b"\\u", b"\\b", b"\\f", b"\\r")
+"""How JSON spells control characters in ASCII."""
 
 DESCRIBING = frozenset({"description", "title", "$comment"})
 

@@ -1,7 +1,7 @@
 """One MCP tool as a LangChain tool. It holds neither a token nor a session: both are looked up when it is called, for the calling user."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
-from mcp.types import CallToolResult, Implementation, InputRequiredResult, Tool
+from mcp.types import CallToolResult, InputRequiredResult, Tool
 from pydantic import PrivateAttr
 
 from langchain_mcp_oauth.connections import ListedTools, ToolResult
@@ -203,17 +203,28 @@ def find_tool(caller: Caller, server: str, listed: ListedTools, name: str) -> MC
 def _templates_of(profile: Profile, server: str, listed: ListedTools) -> dict[str, MCPTool]:
     known = _templates.setdefault(listed, {})
     if (server, profile) not in known:
-        made = (_template_or_none(profile, server, tool, listed.server_info) for tool in listed.tools)
-        known[server, profile] = {template.name: template for template in made if template is not None}
+        known[server, profile] = {template.name: template for template in _make_templates(profile, server, listed)}
     return known[server, profile]
 
 
-def _template_or_none(profile: Profile, server: str, tool: Tool, server_info: Implementation | None) -> MCPTool | None:
-    try:
-        return _template(profile, server, tool, server_info)
-    except ProtocolError as error:
-        logger.warning("Going on without a tool of %r: %s", server, error)
-        return None
+def _make_templates(profile: Profile, server: str, listed: ListedTools) -> Iterator[MCPTool]:
+    about_server = {"server": listed.server_info.model_dump(exclude_none=True)} if listed.server_info is not None else {}
+    blank = MCPTool(name="", description="", args_schema={}, metadata={}, tags=["mcp", server], server=server, mcp_tool="")
+    for tool in listed.tools:
+        name = tool_name(server, tool.name)
+        try:
+            schema = clean_schema(tool.input_schema, name, profile)
+        except ProtocolError as error:
+            logger.warning("Going on without a tool of %r: %s", server, error)
+            continue
+        yield _copy(
+            blank,
+            name=name,
+            description=clean_description(tool.description),
+            args_schema=schema,
+            metadata={"mcp": {"tool": _about(tool), **about_server}},
+            mcp_tool=tool.name,
+        )
 
 
 def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
@@ -228,31 +239,22 @@ def make_connect_tool(caller: Caller, server: str) -> ConnectTool:
     return _lend(made, caller)
 
 
-def _template(profile: Profile, server: str, tool: Tool, server_info: Implementation | None) -> MCPTool:
-    return MCPTool(
-        name=tool_name(server, tool.name),
-        description=clean_description(tool.description),
-        args_schema=clean_schema(tool.input_schema, tool_name(server, tool.name), profile),
-        metadata={"mcp": _metadata(tool, server_info)},
-        tags=["mcp", server],
-        server=server,
-        mcp_tool=tool.name,
-    )
-
-
 def _lend(template: T, caller: Caller) -> T:
     """The tool for this caller: a copy of its own, which has only the schema and what the server says of itself in common with others."""
-    lent = copy(template)
-    lent.__dict__.update(metadata=dict(template.metadata or {}), tags=list(template.tags or ()))
+    lent = _copy(template, metadata=dict(template.metadata or {}), tags=list(template.tags or ()))
     lent._caller = caller  # noqa: SLF001 - pydantic's way to set what is not a field
     return lent
 
 
-def _metadata(tool: Tool, server_info: Implementation | None) -> dict[str, Any]:
-    """In `langchain.mcp`'s shape; what servers say of themselves is for display and is not to be trusted."""
+def _copy(template: T, **fields: Any) -> T:
+    """With these fields, which are as the class declares them: validating each tool would cost many times as much."""
+    made = copy(template)
+    made.__dict__.update(fields)
+    return made
+
+
+def _about(tool: Tool) -> dict[str, Any]:
+    """In `langchain.mcp`'s shape, as the server's name and version beside it: for display, and not to be trusted."""
     annotations = tool.annotations.model_dump(exclude_none=True) if tool.annotations else None
     described = {"name": tool.name, "title": tool.title, "annotations": annotations, "_meta": tool.meta}
-    metadata: dict[str, Any] = {"tool": {name: value for name, value in described.items() if value is not None}}
-    if server_info is not None:
-        metadata["server"] = server_info.model_dump(exclude_none=True)
-    return metadata
+    return {name: value for name, value in described.items() if value is not None}

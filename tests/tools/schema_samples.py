@@ -33,6 +33,12 @@ AWKWARD: dict[str, dict[str, Any]] = {
     },
     "all of them at the top": {"allOf": [{"properties": {"a": TEXT}, "required": ["a"]}, {"$ref": "#/$defs/B"}], "$defs": {"B": {}}},
     "lists of types": {"type": "object", "properties": {"a": {"type": ["string", "integer", "null"]}, "b": {"type": ["number", "null"]}}},
+    "an enum that is none": {"type": "object", "properties": {"n": {"enum": 1}}},
+    "references within what is referred to": {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/A"}},
+        "$defs": {"A": {"type": "object", "$defs": {"B": {"$ref": "#/$defs/A"}}, "properties": {"b": {"$ref": "#/$defs/A/$defs/B"}}}},
+    },
     "enums": {"type": "object", "properties": {"n": {"enum": [1, 2]}, "s": {"enum": ["x", None]}, "c": {"const": "one"}}},
     "names like keywords": {
         "type": "object",

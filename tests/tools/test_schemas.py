@@ -54,11 +54,24 @@ def test_schemas_stay_as_given_but_for_what_providers_need(given: dict[str, Any]
     assert clean_schema(given, "t") == cleaned
 
 
+@pytest.mark.parametrize("around", ["", "é"], ids=["plain", "not plain"])
+def test_no_character_slips_into_a_schema(around: str) -> None:
+    """Each is treated as in a description, whether or not the schema has others that have to be looked at."""
+    for number in [*range(0x300), 0x200B, 0x202E, 0xFEFF, 0xE0041]:
+        text = f"a{chr(number)}b{around}"
+        assert clean_schema({"properties": {"s": {"description": text}}}, "t")["properties"]["s"]["description"] == clean_description(text)
+
+
 def test_the_servers_schema_is_not_changed_in_place() -> None:
-    """The listing may be shared."""
-    given = {"type": "object", "properties": {"o": {"type": "object"}}}
-    clean_schema(given, "t")
-    assert given == {"type": "object", "properties": {"o": {"type": "object"}}}
+    """The listing may be shared, and a profile of one's own may change what it is given."""
+
+    def spoil(schema: dict[str, Any]) -> dict[str, Any]:
+        schema["properties"]["o"]["enum"].clear()
+        return schema
+
+    given = {"type": "object", "properties": {"o": {"type": "object", "enum": [1]}}}
+    clean_schema(given, "t", spoil)
+    assert given == {"type": "object", "properties": {"o": {"type": "object", "enum": [1]}}}
 
 
 def test_a_huge_schema_is_refused_by_name() -> None:
