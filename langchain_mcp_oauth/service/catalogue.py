@@ -11,10 +11,11 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mcp.types import Implementation, Tool
@@ -23,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from langchain_mcp_oauth.authorizer.grant_cache import MAX_AGE
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.connections import ListedTools
-from langchain_mcp_oauth.errors import StoreError
+from langchain_mcp_oauth.errors import ConnectionFailed, StoreError
 from langchain_mcp_oauth.models import GrantKey, Listing
 from langchain_mcp_oauth.store.contract import TokenStore
 
@@ -34,6 +35,9 @@ MAX_SIZE = 100_000
 
 SAVED_AGAIN = timedelta(minutes=5)
 """How soon an unchanged listing without a hint is written again: only its time would be new."""
+
+SAVED_AT_ONCE = 500
+"""Listings in one transaction, at most."""
 
 BEFORE = datetime.min.replace(tzinfo=UTC)
 
@@ -75,6 +79,9 @@ class Catalogue:
         self._written: WeakKeyDictionary[ListedTools, dict[str, tuple[str, str]]] = WeakKeyDictionary()
         """By URL, a listing's hash and document: what comes again is not written out again."""
         self._reading: SingleFlight[str, None] = SingleFlight()
+        self._unsaved: dict[GrantKey, tuple[Listing, str]] = {}
+        """On their way to the store, with their documents."""
+        self._saving: SingleFlight[None, None] = SingleFlight()
 
     async def keep(self, key: GrantKey, listed: ListedTools, *, anonymous: bool) -> ListedTools:
         """Every listing that a server gives comes in here, whole; what is returned is what tools are made of.
@@ -89,25 +96,25 @@ class Catalogue:
             del self._parsed[digest]  # it was read from the store; the one that came from the server is recognised when it comes again
         known = self._remember(listing, listed)
         if before is None or not _only_newer(before.listing, listing):
-            with suppress(StoreError):
-                await self._store.save_listing(listing, document)
+            with suppress(StoreError, ConnectionFailed):
+                await self._save(listing, document)
         return known.listed
 
     async def current(
         self, key: GrantKey, *, is_logged_in: Callable[[], Awaitable[bool]], max_age: timedelta = timedelta()
     ) -> ListedTools | None:
         """What this user may be shown without asking the server, since what it said last is still in date, or not older than `max_age`."""
-        own = await self._find(key)
+        own, shared = await self._find(key, lambda own: self._is_fresh(own, max_age))
         if own is not None and self._is_fresh(own, max_age):
             return own.listed
-        shared = await self._find(anybodys(key))
         if shared is None or not self._is_fresh(shared, max_age):
             return None
         return shared.listed if shared.listing.public or not await is_logged_in() else None
 
     async def last(self, key: GrantKey) -> ListedTools | None:
         """What the server said last, however long ago: to this user, or else to anybody."""
-        known = await self._find(key) or await self._find(anybodys(key))
+        own, shared = await self._find(key, lambda _: True)
+        known = own or shared
         return known.listed if known is not None else None
 
     async def outdate(self, key: GrantKey) -> None:
@@ -123,21 +130,41 @@ class Catalogue:
         with self._lock:
             self._known.pop(key, None)
 
-    async def _find(self, key: GrantKey) -> Known | None:
-        if (known := self._remembered(key)) is None:
-            await self._reading.run(key.user_id, lambda: self._read(key.user_id))
-            known = self._remembered(key)
-        return known
+    async def _find(self, key: GrantKey, suits: Callable[[Known], bool]) -> tuple[Known | None, Known | None]:
+        """What this user was told, and what anybody is told. Unless the first suits, what is not in memory is looked up."""
+        own, shared = self._remembered(key), self._remembered(anybodys(key))
+        if own is not None and (shared is not None or suits(own)):
+            return own, shared
+        await self._reading.run(key.user_id, lambda: self._read({key.user_id, _NOBODY}))
+        return self._remembered(key), self._remembered(anybodys(key))
 
-    async def _read(self, user_id: str) -> None:
-        """All of a user's listings at once, and those documents that are not in memory."""
-        listings = await self._store.load_listings(user_id)
+    async def _read(self, user_ids: Collection[str]) -> None:
+        """All of their listings at once, and those documents that are not in memory."""
+        listings = await self._store.load_listings(user_ids)
         unknown = {listing.digest for listing in listings if listing.digest not in self._parsed}
         documents = await self._store.load_documents(unknown) if unknown else {}
         for listing in listings:
             listed = self._parsed.get(listing.digest) or _read(listing.key.url, documents.get(listing.digest))
             if listed is not None:
                 self._remember(listing, listed)
+
+    async def _save(self, listing: Listing, document: str) -> None:
+        """Write it, together with all that came while others were being written: a crowd that arrives is a few transactions."""
+        mine = self._unsaved[listing.key] = listing, document
+        while self._unsaved.get(listing.key) is mine:
+            await self._saving.run(None, self._save_waiting)
+
+    async def _save_waiting(self) -> None:
+        with self._lock:
+            batch = dict(islice(self._unsaved.items(), SAVED_AT_ONCE))
+        try:
+            await self._store.save_listings(
+                [listing for listing, _ in batch.values()], {listing.digest: document for listing, document in batch.values()}
+            )
+        finally:
+            with self._lock:
+                for key in [key for key, written in batch.items() if self._unsaved.get(key) is written]:
+                    del self._unsaved[key]
 
     def _write(self, url: str, listed: ListedTools) -> tuple[str, str]:
         by_url = self._written.setdefault(listed, {})

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, UpdateBase, and_
+from sqlalchemy import ColumnElement, UpdateBase, and_, tuple_
 from sqlmodel import Session, col, delete, select, update
 
 from langchain_mcp_oauth.models import GrantKey, Listing
-from langchain_mcp_oauth.store._statements import change, put
+from langchain_mcp_oauth.store._statements import change, insert_all
 from langchain_mcp_oauth.store.sealing import Sealer
 from langchain_mcp_oauth.store.tables import DocumentRow, ListingRow
 
 __all__ = ["forget", "load", "load_documents", "outdated", "save", "unnamed_documents"]
 
 
-def save(session: Session, listing: Listing, document: str, sealer: Sealer) -> None:
-    """The document first: whoever finds the row finds it too, unless it is purged in this moment, and then the server is asked again."""
-    if session.exec(select(DocumentRow.digest).where(col(DocumentRow.digest) == listing.digest)).one_or_none() is None:
-        row = DocumentRow(digest=listing.digest)
-        row.sealed = sealer.seal(document, row.identity)
-        put(session, row, col(DocumentRow.digest) == listing.digest)
-    put(session, _row(listing), _of(listing.key))
+def save(session: Session, listings: Collection[Listing], documents: Mapping[str, str], sealer: Sealer) -> None:
+    """The documents first: whoever finds a row finds them too, unless one is purged in this moment, and then the server is asked again."""
+    known = set(session.exec(select(DocumentRow.digest).where(col(DocumentRow.digest).in_(documents))))
+    insert_all(session, [_document_row(digest, documents[digest], sealer) for digest in sorted(documents.keys() - known)])
+    listings = sorted(listings, key=_place)  # transactions that lock in one order never wait for each other
+    change(session, delete(ListingRow).where(tuple_(*_KEY).in_(map(_place, listings))))
+    insert_all(session, map(_row, listings))
 
 
-def load(session: Session, user_id: str) -> Sequence[Listing]:
-    rows = session.exec(select(ListingRow).where(col(ListingRow.user_id) == user_id))
-    return [_read(row) for row in sorted(rows, key=lambda row: (row.server, row.url))]
+def load(session: Session, user_ids: Collection[str]) -> Sequence[Listing]:
+    rows = session.exec(select(ListingRow).where(col(ListingRow.user_id).in_(user_ids)))
+    return sorted(map(_read, rows), key=_place)  # here: databases disagree on the order of text
 
 
 def load_documents(session: Session, digests: Collection[str]) -> Iterable[DocumentRow]:
@@ -46,8 +47,21 @@ def unnamed_documents() -> UpdateBase:
     return delete(DocumentRow).where(col(DocumentRow.digest).not_in(select(ListingRow.digest)))
 
 
+_KEY = (col(ListingRow.user_id), col(ListingRow.server), col(ListingRow.url))
+
+
 def _of(key: GrantKey) -> ColumnElement[bool]:
-    return and_(col(ListingRow.user_id) == key.user_id, col(ListingRow.server) == key.server, col(ListingRow.url) == key.url)
+    return and_(*(column == part for column, part in zip(_KEY, astuple(key), strict=True)))
+
+
+def _place(listing: Listing) -> tuple[str, ...]:
+    return astuple(listing.key)
+
+
+def _document_row(digest: str, document: str, sealer: Sealer) -> DocumentRow:
+    row = DocumentRow(digest=digest)
+    row.sealed = sealer.seal(document, row.identity)
+    return row
 
 
 def _row(listing: Listing) -> ListingRow:

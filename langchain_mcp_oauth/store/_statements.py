@@ -1,16 +1,25 @@
-"""Two statements that every table needs."""
+"""Statements that every table needs."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
 
 from sqlalchemy import ColumnElement, UpdateBase
 from sqlmodel import Session, SQLModel, insert, update
 
-__all__ = ["change", "put", "put_read"]
+__all__ = ["change", "insert_all", "put", "put_read"]
 
 
 def change(session: Session, statement: UpdateBase) -> int:
     """Run an UPDATE, DELETE or INSERT; return how many rows it met."""
     return session.exec(statement, execution_options={"synchronize_session": False}).rowcount
+
+
+def insert_all(session: Session, rows: Iterable[SQLModel]) -> None:
+    """Insert rows, those of one table together."""
+    for table, same in groupby(rows, type):
+        session.connection().execute(insert(table), [row.model_dump() for row in same])
 
 
 def put_read(session: Session, row: SQLModel, which: ColumnElement[bool], *, found: bool) -> None:

@@ -127,13 +127,13 @@ class TokenStore(Protocol):
 
     # Tool listings ------------------------------------------------------------------------------------------------------------
 
-    async def save_listing(self, listing: Listing, document: str) -> None:
-        """Insert or replace the listing of `listing.key`, and keep the document that `listing.digest` names. Equal digests are one
-        document."""
+    async def save_listings(self, listings: Collection[Listing], documents: Mapping[str, str]) -> None:
+        """In one transaction: insert or replace these listings, of different keys, and keep the documents that their digests name. Equal
+        digests are one document. Listings can be had again: a store may let them be lost with the machine."""
         ...
 
-    async def load_listings(self, user_id: str) -> Sequence[Listing]:
-        """The listings of one user, at every server, ordered by server name; of exactly this user id, which may be empty."""
+    async def load_listings(self, user_ids: Collection[str]) -> Sequence[Listing]:
+        """The listings of these users, at every server, ordered by user and server; of exactly these ids, one of which may be empty."""
         ...
 
     async def load_documents(self, digests: Collection[str]) -> Mapping[str, str]:

@@ -276,11 +276,11 @@ class SQLModelTokenStore(TokenStore):
 
     # Tool listings ------------------------------------------------------------------------------------------------------------
 
-    async def save_listing(self, listing: Listing, document: str) -> None:
-        await self._write(lambda session: _listings.save(session, listing, document, self._sealer))
+    async def save_listings(self, listings: Collection[Listing], documents: Mapping[str, str]) -> None:
+        await self._write_passing(lambda session: _listings.save(session, listings, documents, self._sealer))
 
-    async def load_listings(self, user_id: str) -> Sequence[Listing]:
-        return await self._read(lambda session: _listings.load(session, user_id))
+    async def load_listings(self, user_ids: Collection[str]) -> Sequence[Listing]:
+        return await self._read(lambda session: _listings.load(session, user_ids))
 
     async def load_documents(self, digests: Collection[str]) -> Mapping[str, str]:
         def work(session: Session) -> dict[str, str]:

@@ -261,7 +261,7 @@ ACTS = (
         "The first call after a login",
         call_as_each,
         _new,
-        (*each(NOTHING, *CALLING[:2], "mark_accepted", "save_listing", *CALLING[2:]), ("end", REPEATED)),
+        (*each(NOTHING, *CALLING[:2], "mark_accepted", "save_listings", *CALLING[2:]), ("end", REPEATED)),
     ),
     Act(
         "A graph needs a login and is interrupted",
@@ -284,7 +284,7 @@ ACTS = (
         run_graph,
         _graph_answered,
         (
-            *each(GRAPH_FINISHES, *CALLING[:2], "mark_accepted", "save_listing", *CALLING[2:]),
+            *each(GRAPH_FINISHES, *CALLING[:2], "mark_accepted", "save_listings", *CALLING[2:]),
             *each(GRAPH_REPEATS, "checkpoint", "checkpoint"),
             ("end", GRAPH_DONE),
         ),

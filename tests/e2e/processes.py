@@ -43,7 +43,7 @@ WRITES = (
     "close_request",
     "save_client",
     "delete_client",
-    "save_listing",
+    "save_listings",
     "outdate_listing",
     "pin_tools",
     "repin_tools",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 from mcp.types import Implementation, Tool
 
@@ -171,7 +172,7 @@ async def test_equal_listings_are_one(here: Catalogue, elsewhere: Catalogue, sto
     assert await here.keep(BOB, listed("a", "b"), anonymous=False) is not first
     mine, theirs = await elsewhere.last(ALICE), await elsewhere.last(GrantKey("carol", "demo", "https://mcp.example/mcp"))
     assert (mine is not None, theirs) == (True, None)
-    assert len(await store.load_documents([(await store.load_listings("alice"))[0].digest])) == 1
+    assert len(await store.load_documents([(await store.load_listings(["alice"]))[0].digest])) == 1
 
 
 async def test_one_servers_document_is_not_anothers(here: Catalogue, elsewhere: Catalogue, store: SQLModelTokenStore) -> None:
@@ -179,9 +180,10 @@ async def test_one_servers_document_is_not_anothers(here: Catalogue, elsewhere: 
     other = GrantKey("alice", "other", "https://other.example/mcp")
     await here.keep(ALICE, listed("a"), anonymous=False)
     await here.keep(other, listed("a"), anonymous=False)
-    mine, foreign = await store.load_listings("alice")
+    mine, foreign = await store.load_listings(["alice"])
     assert mine.digest != foreign.digest
-    await store.save_listing(type(mine)(ALICE, foreign.digest, mine.listed_at, mine.fresh_until), "x")
+    moved = type(mine)(ALICE, foreign.digest, mine.listed_at, mine.fresh_until)
+    await store.save_listings([moved], {foreign.digest: "x"})
     assert await elsewhere.last(ALICE) is None
 
 
@@ -189,7 +191,7 @@ async def test_a_database_that_is_away_loses_no_listing(clock: Clock) -> None:
     """The server has answered; the answer is used."""
 
     class Away(SQLModelTokenStore):
-        async def save_listing(self, *_: Any) -> None:
+        async def save_listings(self, *_: Any) -> None:
             raise StoreUnavailable("away")
 
         async def outdate_listing(self, *_: Any, **__: Any) -> None:
@@ -207,9 +209,9 @@ async def test_unchanged_listings_are_written_now_and_then(clock: Clock) -> None
     writes: list[str] = []
 
     class Counting(SQLModelTokenStore):
-        async def save_listing(self, listing: Any, document: str) -> None:
-            writes.append(listing.digest)
-            await super().save_listing(listing, document)
+        async def save_listings(self, listings: Any, documents: Any) -> None:
+            writes.extend(documents)
+            await super().save_listings(listings, documents)
 
     store = Counting("sqlite://")
     catalogue = Catalogue(store, now=clock)
@@ -219,6 +221,30 @@ async def test_unchanged_listings_are_written_now_and_then(clock: Clock) -> None
     assert len(writes) == 1
     await catalogue.keep(ALICE, listed("b"), anonymous=False)
     assert len(writes) == 2
+    await store.aclose()
+
+
+async def test_a_crowd_that_arrives_is_few_transactions(clock: Clock) -> None:
+    """Those who come while another's listing is written are written together; each is there when they have been told."""
+    batches: list[int] = []
+
+    class Counting(SQLModelTokenStore):
+        async def save_listings(self, listings: Any, documents: Any) -> None:
+            batches.append(len(listings))
+            await super().save_listings(listings, documents)
+
+    store = Counting("sqlite://")
+    here, elsewhere = Catalogue(store, now=clock), Catalogue(store, now=clock)
+
+    async def join(key: GrantKey, tool: str) -> None:
+        await here.keep(key, listed(tool), anonymous=False)
+        assert names(await elsewhere.last(key)) == [tool]
+
+    async with anyio.create_task_group() as crowd:
+        for n in range(40):
+            crowd.start_soon(join, GrantKey(f"user-{n}", "demo", "https://mcp.example/mcp"), f"tool-{n % 2}")
+    assert sum(batches) == 40
+    assert len(batches) <= 3
     await store.aclose()
 
 

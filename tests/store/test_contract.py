@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from langchain_mcp_oauth.models import TRANSITIONS, Grant, GrantKey, Lease, Reason, RequestStatus
+from langchain_mcp_oauth.models import TRANSITIONS, Grant, GrantKey, Lease, Listing, Reason, RequestStatus
 from langchain_mcp_oauth.store import SQLModelTokenStore, TokenStore
 
 from .store_samples import ENCRYPTION_KEY, ISSUER, KEY, NOW, REDIRECT, a_client, a_grant, a_listing, a_request, minutes
@@ -673,43 +673,59 @@ async def test_purging_keeps_what_ended_today(store: Store, status: RequestStatu
 # Tool listings ------------------------------------------------------------------------------------------------------------------
 
 
+async def save_listing(store: Store, listing: Listing, document: str = "canary-document") -> None:
+    await store.save_listings([listing], {listing.digest: document})
+
+
 async def test_a_listing_comes_back_as_it_went_in(store: Store) -> None:
     """Of exactly this user, by server; those told the same share one document."""
     other = GrantKey(KEY.user_id, "apples", KEY.url)
-    await store.save_listing(a_listing(), "canary-document")
-    await store.save_listing(a_listing(other, public=False), "canary-document")
+    await save_listing(store, a_listing())
+    await save_listing(store, a_listing(other, public=False))
     for key in OTHER_KEYS[3:]:
-        await store.save_listing(a_listing(key), "canary-document")
-    assert await store.load_listings(KEY.user_id) == [a_listing(other, public=False), a_listing()]
+        await save_listing(store, a_listing(key))
+    assert await store.load_listings([KEY.user_id]) == [a_listing(other, public=False), a_listing()]
     assert await store.load_documents({"digest-1", "digest-2"}) == {"digest-1": "canary-document"}
 
 
 async def test_what_anybody_is_told_is_nobodys(store: Store) -> None:
     """The empty user id is a user id like any other."""
     anybodys = GrantKey("", KEY.server, KEY.url)
-    await store.save_listing(a_listing(anybodys), "canary-document")
-    assert await store.load_listings("") == [a_listing(anybodys)]
-    assert await store.load_listings(KEY.user_id) == []
+    await save_listing(store, a_listing(anybodys))
+    assert await store.load_listings([""]) == [a_listing(anybodys)]
+    assert await store.load_listings([KEY.user_id]) == []
+
+
+async def test_many_listings_go_in_at_once(store: Store) -> None:
+    """Some of them in the place of others; they come back for exactly the users that are asked for, by user and server."""
+    await save_listing(store, a_listing())
+    new = [a_listing(digest="digest-2"), *map(a_listing, OTHER_KEYS)]
+    await store.save_listings(new, {"digest-1": "canary-document", "digest-2": "canary-document-2"})
+    bob, alice = OTHER_KEYS[0].user_id, KEY.user_id
+    assert await store.load_listings({alice, bob}) == sorted(
+        (one for one in new if one.key.user_id in {alice, bob}), key=lambda one: astuple(one.key)
+    )
+    assert await store.load_documents({"digest-1", "digest-2"}) == {"digest-1": "canary-document", "digest-2": "canary-document-2"}
 
 
 async def test_a_new_listing_replaces_the_old_one(store: Store) -> None:
     """Its document goes with the next purge."""
-    await store.save_listing(a_listing(), "canary-document")
+    await save_listing(store, a_listing())
     new = a_listing(digest="digest-2", listed_at=NOW + minutes(1))
-    await store.save_listing(new, "canary-document-2")
-    assert await store.load_listings(KEY.user_id) == [new]
+    await save_listing(store, new, "canary-document-2")
+    assert await store.load_listings([KEY.user_id]) == [new]
     assert await store.purge(now=NOW) == 1
     assert await store.load_documents({"digest-1", "digest-2"}) == {"digest-2": "canary-document-2"}
 
 
 async def test_a_listing_can_be_put_out_of_date(store: Store) -> None:
     """It stays, as the last one; nothing is made fresher than it was; other users' are as before."""
-    await store.save_listing(a_listing(), "canary-document")
-    await store.save_listing(a_listing(OTHER_KEYS[0]), "canary-document")
+    await save_listing(store, a_listing())
+    await save_listing(store, a_listing(OTHER_KEYS[0]))
     await store.outdate_listing(KEY, now=NOW + minutes(1))
     await store.outdate_listing(KEY, now=NOW + minutes(2))
-    assert await store.load_listings(KEY.user_id) == [a_listing(fresh_until=NOW + minutes(1))]
-    assert await store.load_listings(OTHER_KEYS[0].user_id) == [a_listing(OTHER_KEYS[0])]
+    assert await store.load_listings([KEY.user_id]) == [a_listing(fresh_until=NOW + minutes(1))]
+    assert await store.load_listings([OTHER_KEYS[0].user_id]) == [a_listing(OTHER_KEYS[0])]
 
 
 @pytest.mark.parametrize("end", ["disconnect", "log in", "complete"])
@@ -718,17 +734,17 @@ async def test_a_listing_ends_with_its_login(store: Store, end: str) -> None:
     saved = await store.save_grant(a_grant())
     assert saved is not None
     for key in (KEY, OTHER_KEYS[0]):
-        await store.save_listing(a_listing(key), "canary-document")
+        await save_listing(store, a_listing(key))
     await store.save_grant(a_grant(), replaces=saved.version)
-    assert await store.load_listings(KEY.user_id) == [a_listing()]
+    assert await store.load_listings([KEY.user_id]) == [a_listing()]
     if end == "disconnect":
         await store.disconnect(KEY)
     elif end == "log in":
         await store.save_grant(a_grant())
     else:
         await stored_request(store, RequestStatus.GRANTED)
-    assert await store.load_listings(KEY.user_id) == []
-    assert await store.load_listings(OTHER_KEYS[0].user_id) == [a_listing(OTHER_KEYS[0])]
+    assert await store.load_listings([KEY.user_id]) == []
+    assert await store.load_listings([OTHER_KEYS[0].user_id]) == [a_listing(OTHER_KEYS[0])]
 
 
 # Many tasks, threads, loops and processes ---------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ async def fill(store: Store) -> None:
         await store.open_request(a_request(name, key=key), now=NOW)
     await store.save_client(a_client(), KEY.url)
     await store.save_client(a_client(), BOB.url + "/other")
-    await store.save_listing(a_listing(), "canary-document")
+    await store.save_listings([a_listing()], {a_listing().digest: "canary-document"})
     for key in (KEY, BOB):
         await store.save_credentials(key, {"API_KEY": SecretStr("canary-credentials")})
 
