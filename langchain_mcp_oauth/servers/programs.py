@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr
 
@@ -18,7 +18,7 @@ class StdioServer(Configured):
 
     Example:
         ```python
-        StdioServer(command="npx", args=["-y", "@example/mcp-server"], env={"EXAMPLE_KEY": "{{EXAMPLE_KEY}}"})
+        StdioServer("npx", args=["-y", "@example/mcp-server"], env={"EXAMPLE_KEY": "{{EXAMPLE_KEY}}"})
         ```
 
     `${NAME}` is an environment variable; `{{NAME}}`, in `args` and `env`, a value of each user's own: see `MCPServer`. There is no login
@@ -40,6 +40,9 @@ class StdioServer(Configured):
     cwd: str | None = None
     """The directory it runs in. Default: this process's."""
     uses_oauth: ClassVar[bool] = False
+
+    def __init__(self, command: str, **options: Any) -> None:
+        super().__init__(command=command, **options)
 
     @property
     def url(self) -> str:
