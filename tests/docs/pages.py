@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,11 @@ class ScriptedModel(FakeMessagesListChatModel):
 def model_that_calls(tool: str) -> ScriptedModel:
     call = {"type": "tool_call", "id": "1", "name": tool, "args": {}}
     return ScriptedModel(responses=[AIMessage("", tool_calls=[call]), AIMessage("Done.")])
+
+
+FILES = '"npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "."]'
+PROGRAM = f'"{sys.executable}", "args": ["{Path(__file__).parents[1] / "connections" / "program.py"}"]'
+"""The program in the examples, and one that is here."""
 
 
 class Example(NamedTuple):
@@ -81,7 +87,7 @@ PAGES = {
     "docs/testing.md": Example(shows=("ToolCall(tool='whoami', user='ada')",)),
     "docs/index.md": Example(an_agent, shows=("linear__whoami", "'text': 'ada'", "Done.")),
     "docs/connections-page.md": Example(),
-    "docs/migration.md": Example(an_agent, shows=("mcp_auth_required linear",)),
+    "docs/migration.md": Example(an_agent, shows=("mcp_auth_required linear",), replaces={FILES: PROGRAM}),
     "docs/observability.md": Example(
         lambda _server: {"send": send}, shows=("ada: Please connect linear: https://app.example/oauth/start/",)
     ),
