@@ -353,7 +353,8 @@ class MCPOAuthToolkit(BaseToolkit):
         the issuer (RFC 7009).
 
         Returns:
-            Whether the issuer was told. False if it offers no revocation or could not be reached; the tokens are gone here all the same.
+            Whether the issuer was told. False if it offers no revocation, or could not be reached: then it is told later, by whichever
+            process asks for a login next, for 30 days. The tokens are gone here all the same.
         """
         return await self._service.disconnect(self._resolve(user_id, None), server)
 

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from langchain_mcp_oauth.authorizer.authorizing import Authorizing, CompletedAuthorization, Need, about, step_up_counter
 from langchain_mcp_oauth.authorizer.grant_cache import GrantCache
 from langchain_mcp_oauth.authorizer.obtaining import Obtainer, fits, kept_under
-from langchain_mcp_oauth.authorizer.refreshing import Refresher, give_back
+from langchain_mcp_oauth.authorizer.refreshing import Refresher
+from langchain_mcp_oauth.authorizer.revoking import settle
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.status import ServerStatus, status_of
 from langchain_mcp_oauth.authorizer.world import Drive, World
@@ -250,14 +251,14 @@ class Authorizer:
     async def forget(self, key: GrantKey) -> Grant | None:
         """Delete the login here and now and void its open requests; the grant that is to be revoked, if there was one."""
         kept = kept_under(key, self.servers[key.server])
-        grant = await self.store.disconnect(kept)
+        grant = await self.store.disconnect(kept, now=self._now())
         self._cache.drop(kept)
         self._changed(key)
         return grant
 
     async def revoke(self, grant: Grant) -> bool:
-        """Give a forgotten grant's tokens back to the issuer (RFC 7009). True if that was possible; never an error."""
-        return await give_back(self._world, grant)
+        """Give a forgotten grant's tokens back to the issuer (RFC 7009). True if it was told, else that is tried again; never an error."""
+        return await settle(self._world, grant)
 
     async def status(self, user_id: str) -> dict[str, ServerStatus]:
         """Every configured server's status for this user, from the store alone."""

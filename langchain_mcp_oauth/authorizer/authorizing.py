@@ -7,6 +7,7 @@ need: the callback may come to another process, after a restart, and does no dis
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +17,8 @@ from pydantic import SecretStr
 
 from langchain_mcp_oauth.authorizer.devices import Devices
 from langchain_mcp_oauth.authorizer.leases import LEASE, insist, under_lease, while_held
-from langchain_mcp_oauth.authorizer.refreshing import CLIENT_REJECTED, give_back, kept
+from langchain_mcp_oauth.authorizer.refreshing import CLIENT_REJECTED, kept
+from langchain_mcp_oauth.authorizer.revoking import give_back, settle_all
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import (
@@ -25,6 +27,7 @@ from langchain_mcp_oauth.errors import (
     ConfigurationError,
     RequestExpiredError,
     RequestUsedError,
+    StoreError,
     TokenEndpointError,
     UnknownStateError,
     WrongUserError,
@@ -152,7 +155,7 @@ class Authorizing:
                 return None
             return request if request is not None and _serves(request, need, self._redirect_uri or "") else None
 
-        return await under_lease(
+        outcome: AuthorizationRequest | Grant = await under_lease(
             self._store,
             ("authorize", need.key.user_id, need.key.server, need.key.url),
             settled=joinable,
@@ -160,6 +163,8 @@ class Authorizing:
             now=self._now,
             sleep=self._world.sleep,
         )
+        await self._tidy()
+        return outcome
 
     async def moved(self, grant: Grant, challenge: BearerChallenge) -> bool:
         """Whether the MCP server now names another authorization server than the one that gave this grant (SEP-2352)."""
@@ -183,7 +188,6 @@ class Authorizing:
             "random": self._world.random,
             "dpop_key": key_for(server, discovery, need.challenge, need.grant),
         }
-        await self._tidy()
         if self._redirect_uri is None:
             request = await self._begin_device(client, asked)
         else:
@@ -209,7 +213,9 @@ class Authorizing:
         now = self._now()
         if self._tidied is None or now - self._tidied >= TIDY_EVERY:
             self._tidied = now
-            await self._store.purge(now=now)
+            with suppress(StoreError):  # nobody is here for that
+                await self._store.purge(now=now)
+                await settle_all(self._world, again=TIDY_EVERY)
 
     async def _client(self, server: MCPServer, key: GrantKey, discovery: Discovery, scopes: tuple[str, ...]) -> ClientRegistration:
         redirect_uri = self._redirect_uri or ""

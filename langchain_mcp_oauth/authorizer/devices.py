@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from langchain_mcp_oauth.authorizer.leases import EXCHANGE_SECONDS, insist
-from langchain_mcp_oauth.authorizer.refreshing import give_back
+from langchain_mcp_oauth.authorizer.revoking import give_back
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import AuthorizationDenied, TokenEndpointError
 from langchain_mcp_oauth.models import AuthorizationRequest, Grant, Lease, RequestStatus

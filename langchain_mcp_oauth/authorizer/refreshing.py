@@ -14,15 +14,16 @@ from datetime import datetime
 from functools import partial
 
 from langchain_mcp_oauth.authorizer.leases import LEASE, insist, release, wait_for_lease, while_held
+from langchain_mcp_oauth.authorizer.revoking import give_back
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import TokenEndpointError
 from langchain_mcp_oauth.events import Refreshed
 from langchain_mcp_oauth.models import Grant, GrantKey, Lease, Reason
-from langchain_mcp_oauth.oauth.tokens import refresh, revoke
+from langchain_mcp_oauth.oauth.tokens import refresh
 from langchain_mcp_oauth.store.contract import TokenStore
 
-__all__ = ["CLIENT_REJECTED", "Refresher", "give_back", "kept"]
+__all__ = ["CLIENT_REJECTED", "Refresher", "kept"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +102,3 @@ async def kept(store: TokenStore, grant: Grant) -> Grant | None:
     """The stored grant, if it has these tokens: the database had saved them when it went away, and could not say so."""
     stored = await store.load_grant(grant.key)
     return stored if stored is not None and stored.tokens == grant.tokens else None
-
-
-async def give_back(world: World, grant: Grant) -> bool:
-    """Revoke a grant's tokens where the server offers it. False, and a log line, if it could not be done; never an error."""
-    try:
-        await world.ask(grant.key, revoke(world.sendable(grant)))
-    except Exception as error:  # noqa: BLE001 - local deletion has happened; the remote one is a courtesy
-        logger.warning("Could not revoke a token at %s: %s", grant.issuer, type(error).__name__)
-        return False
-    return grant.revocation_endpoint is not None

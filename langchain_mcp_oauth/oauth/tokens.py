@@ -89,16 +89,20 @@ def refresh(grant: Grant, server: MCPServer, now: datetime) -> Flow[TokenSet]:
 def revoke(grant: Grant) -> Flow[None]:
     """Tell the issuer to forget the tokens (RFC 7009 §2.1): the refresh token first, since it can make new access tokens.
 
-    At most two POSTs; none where no revocation endpoint was advertised. Whatever it answers is taken as it is.
+    At most two POSTs; none where no revocation endpoint was advertised. Whatever else it answers is taken as it is.
 
     Raises:
+        ConnectionFailed: it answered 429 or 5xx, so that the tokens must be taken to be good still (§2.2.1).
         ConfigurationError: the client needs a secret, and there is none.
     """
+    answers = []
     tokens = {"refresh_token": grant.tokens.refresh_token, "access_token": grant.tokens.access_token}
     for hint, token in tokens.items():
         if token and grant.revocation_endpoint:
             form = {"token": token.get_secret_value(), "token_type_hint": hint}
-            yield _form_request(grant.revocation_endpoint, form, grant.client)
+            answers.append((yield _form_request(grant.revocation_endpoint, form, grant.client)))
+    for answer in answers:
+        check_available(answer, f"The revocation endpoint of {grant.issuer}")
 
 
 def common_parameters(resource: str, server: MCPServer) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -294,8 +294,8 @@ class Service:
 
     async def disconnect(self, user_id: str, server: str) -> bool:
         """Forget the login here first, end its sessions while their token is still good, then revoke. True if the issuer was told."""
-        key = self.key(user_id, server)
-        grant = await (self.authorizer.forget(key) if self.servers[server].uses_oauth else self.store.disconnect(key))
+        key, uses_oauth = self.key(user_id, server), self.servers[server].uses_oauth
+        grant = await (self.authorizer.forget(key) if uses_oauth else self.store.disconnect(key, now=datetime.now(UTC)))
         await self._loops.on_each(lambda parts: parts.close(key))
         revoked = grant is not None and await self.authorizer.revoke(grant)
         if grant is not None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from langchain_mcp_oauth.errors import StoreCorruptError
 from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, Credentials, Grant, GrantKey, RequestStatus
 from langchain_mcp_oauth.store.sealing import Sealer
-from langchain_mcp_oauth.store.tables import ClientRow, CredentialsRow, GrantRow, PinRow, RequestRow, SealedRow
+from langchain_mcp_oauth.store.tables import ClientRow, CredentialsRow, GrantRow, PinRow, RequestRow, RevocationRow, SealedRow
 
 __all__ = [
     "client_row",
@@ -27,7 +27,9 @@ __all__ = [
     "read_grant",
     "read_pins",
     "read_request",
+    "read_revocation",
     "request_row",
+    "revocation_row",
     "without_configured_secret",
 ]
 
@@ -68,6 +70,14 @@ def grant_row(grant: Grant, sealer: Sealer) -> GrantRow:
 
 def read_grant(row: GrantRow, sealer: Sealer) -> Grant:
     return replace(_open(row, _GRANT, sealer), accepted=row.accepted, used_at=row.used_at, version=row.version)
+
+
+def revocation_row(grant: Grant, due: datetime, until: datetime, sealer: Sealer) -> RevocationRow:
+    return _seal(RevocationRow(version=grant.version, due=due, until=until), grant, sealer)
+
+
+def read_revocation(row: RevocationRow, sealer: Sealer) -> Grant:
+    return replace(_open(row, _GRANT, sealer), version=row.version)
 
 
 def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:

@@ -1,9 +1,9 @@
 """What the library asks of a store. These docstrings are the specification; `tests/store/` holds every implementation to them.
 
-A store keeps eight kinds of rows: grants, authorization requests, client registrations, users' own credentials, tool listings, pinned
-tools, leases and small counters. It decides nothing: it applies transitions atomically and says who won. It reads no clock; `now` (aware
-UTC) comes in. Every method is atomic, may be called from any event loop, and either happens whole or raises `StoreError` having changed
-nothing.
+A store keeps nine kinds of rows: grants, revocations, authorization requests, client registrations, users' own credentials, tool listings,
+pinned tools, leases and small counters. It decides nothing: it applies transitions atomically and says who won. It reads no clock; `now`
+(aware UTC) comes in. Every method is atomic, may be called from any event loop, and either happens whole or raises `StoreError` having
+changed nothing.
 
 Secrets (`SecretStr`) are sealed at rest; the values come back as they went in. `state` can be looked up but not read in the database.
 
@@ -65,9 +65,25 @@ class TokenStore(Protocol):
         """All grants of one user, ordered by server name."""
         ...
 
-    async def disconnect(self, key: GrantKey) -> Grant | None:
+    async def disconnect(self, key: GrantKey, *, now: datetime) -> Grant | None:
         """In one transaction: delete the grant, the credentials and the tool listing of this key, and make every open request of it
-        `superseded`. Return the deleted grant."""
+        `superseded`. Return the deleted grant.
+
+        If its issuer can revoke (`revocation_endpoint`), the grant goes to the revocations: the caller has a minute for it, then it is
+        anybody's (`claim_revocations`).
+        """
+        ...
+
+    # Revocations --------------------------------------------------------------------------------------------------------------
+
+    async def claim_revocations(self, *, now: datetime, until: datetime) -> Sequence[Grant]:
+        """Disconnected grants whose issuer is still to be told, for the process that calls: nobody else gets them until `until`. No more
+        than 100 at once. Those that no configured key opens are left out, and nobody is told so: they are no reason to keep a person from
+        logging in."""
+        ...
+
+    async def end_revocation(self, grant: Grant) -> None:
+        """The issuer has been told: forget this grant."""
         ...
 
     # Authorization requests -------------------------------------------------------------------------------------------------
@@ -199,8 +215,9 @@ class TokenStore(Protocol):
     # Housekeeping -----------------------------------------------------------------------------------------------------------
 
     async def purge(self, *, now: datetime) -> int:
-        """Delete what can have no further use: requests that ended or expired a day or more ago, lapsed leases and counters,
-        documents that no listing names. Return how many rows. Idempotent, and safe while others work."""
+        """Delete what can have no further use: requests that ended or expired a day or more ago, revocations that nobody could make for
+        30 days, lapsed leases and counters, documents that no listing names. Return how many rows. Idempotent, and safe while others
+        work."""
         ...
 
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Engine, and_, inspect, or_
 from sqlmodel import Session, col, delete, select, update
 
-from langchain_mcp_oauth.errors import StoreError
+from langchain_mcp_oauth.errors import StoreCorruptError, StoreError, StoreKeyError
 from langchain_mcp_oauth.models import (
     TRANSITIONS,
     AuthorizationRequest,
@@ -46,6 +47,7 @@ from langchain_mcp_oauth.store.tables import (
     LeaseRow,
     PinRow,
     RequestRow,
+    RevocationRow,
     SealedRow,
     digest,
 )
@@ -56,6 +58,14 @@ T = TypeVar("T")
 
 MAX_PINS = 5_000
 """Tools of one user at one server whose fingerprints are remembered: a server may list other names each time."""
+
+REVOKED_WITHIN = timedelta(minutes=1)
+"""What whoever disconnects has for telling the issuer, before others may do it; two exchanges fit in."""
+
+REVOKED_UNTIL = timedelta(days=30)
+"""How long a disconnected grant whose issuer cannot be told is kept for that."""
+
+MAX_REVOCATIONS = 100
 
 KEPT = timedelta(days=1)
 """How long an ended request is remembered, so that a late callback is told what became of it."""
@@ -161,7 +171,7 @@ class SQLModelTokenStore(TokenStore):
 
         return await self._read(work)
 
-    async def disconnect(self, key: GrantKey) -> Grant | None:
+    async def disconnect(self, key: GrantKey, *, now: datetime) -> Grant | None:
         # Requests before the grant, as in `grant_request`: two transactions that lock in one order never wait for each other.
         def work(session: Session) -> Grant | None:
             change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
@@ -171,9 +181,31 @@ class SQLModelTokenStore(TokenStore):
             if row is None:
                 return None
             session.delete(row)
-            return _rows.read_grant(row, self._sealer)
+            grant = _rows.read_grant(row, self._sealer)
+            if grant.revocation_endpoint:
+                session.add(_rows.revocation_row(grant, now + REVOKED_WITHIN, now + REVOKED_UNTIL, self._sealer))
+            return grant
 
         return await self._write(work)
+
+    # Revocations ------------------------------------------------------------------------------------------------------------
+
+    async def claim_revocations(self, *, now: datetime, until: datetime) -> Sequence[Grant]:
+        due = select(RevocationRow).where(col(RevocationRow.due) <= now, col(RevocationRow.until) > now).order_by(col(RevocationRow.due))
+
+        def work(session: Session) -> list[Grant]:
+            claimed = []
+            for row in session.exec(due.limit(MAX_REVOCATIONS).with_for_update(skip_locked=True)):
+                row.due = until
+                with suppress(StoreKeyError, StoreCorruptError):
+                    claimed.append(_rows.read_revocation(row, self._sealer))
+            return claimed
+
+        return await self._write(work)
+
+    async def end_revocation(self, grant: Grant) -> None:
+        statement = delete(RevocationRow).where(col(RevocationRow.version) == grant.version)
+        await self._write(lambda session: change(session, statement))
 
     # Authorization requests -------------------------------------------------------------------------------------------------
 
@@ -373,6 +405,7 @@ class SQLModelTokenStore(TokenStore):
         )
         statements = (
             delete(RequestRow).where(ended),
+            delete(RevocationRow).where(col(RevocationRow.until) <= now),
             delete(LeaseRow).where(col(LeaseRow.until) <= now),
             delete(CounterRow).where(col(CounterRow.until) <= now),
             _listings.unnamed_documents(),

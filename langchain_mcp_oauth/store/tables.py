@@ -31,6 +31,7 @@ __all__ = [
     "ListingRow",
     "PinRow",
     "RequestRow",
+    "RevocationRow",
     "SealedRow",
     "digest",
 ]
@@ -175,7 +176,24 @@ class DocumentRow(SealedRow, table=True):
         return ("document", self.digest)
 
 
-SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, CredentialsRow, PinRow, DocumentRow)
+class RevocationRow(SealedRow, table=True):
+    """Tokens that nobody uses any more, until their issuer has been told (RFC 7009)."""
+
+    __tablename__ = "mcp_oauth_revocations"
+
+    version: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    """The grant's."""
+    due: datetime = Field(sa_type=UTCDateTime)
+    """When somebody may try, if nobody has."""
+    until: datetime = Field(sa_type=UTCDateTime)
+    """When nobody tries any more."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return ("revocation", str(self.version))
+
+
+SEALED: tuple[type[SealedRow], ...] = (GrantRow, RequestRow, ClientRow, CredentialsRow, PinRow, DocumentRow, RevocationRow)
 
 
 class ListingRow(_Row, table=True):

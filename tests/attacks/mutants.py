@@ -344,7 +344,7 @@ MUTANTS = [
     Mutant(
         36,
         "authorizer/authorizer.py",
-        "grant = await self.store.disconnect(kept)",
+        "grant = await self.store.disconnect(kept, now=self._now())",
         "grant = await self.store.load_grant(kept)",
         (TOKENS + "test_r36_logging_out_never_fails_here",),
     ),

@@ -162,7 +162,7 @@ async def test_a_server_in_trouble(scene: Scene) -> None:
 async def test_a_user_who_disconnects_meanwhile(scene: Scene) -> None:
     """What comes then is given back, and not kept."""
     request = await scene.begin()
-    await scene.store.disconnect(KEY)
+    await scene.store.disconnect(KEY, now=scene.time)
     assert await scene.look(request, httpx2.Response(200, json=TOKENS), httpx2.Response(200)) is None
     assert scene.asked == [f"{ISSUER}/token", f"{ISSUER}/revoke"]
     assert await scene.store.load_grant(KEY) is None

@@ -12,10 +12,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, TypedDict
@@ -23,6 +24,8 @@ from urllib.parse import parse_qs
 
 import httpx2
 import time_machine
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 
@@ -37,6 +40,8 @@ WRITES = (
     "mark_accepted",
     "delete_grant",
     "disconnect",
+    "claim_revocations",
+    "end_revocation",
     "open_request",
     "claim_request",
     "grant_request",
@@ -187,8 +192,8 @@ def _child(
         point = at
         for method in WRITES:
             _watch(SQLModelTokenStore, method, lambda *_, name=method: name)
-        for method in ("aput", "aput_writes"):
-            _watch(AsyncSqliteSaver, method, lambda *_: "checkpoint")
+        for saver, method in product((AsyncSqliteSaver, AsyncPostgresSaver), ("aput", "aput_writes")):
+            _watch(saver, method, lambda *_: "checkpoint")
         _watch(GuardedTransport, "handle_async_request", _purpose)
         try:
             outcome = ("result", asyncio.run(step(*arguments)))
@@ -335,6 +340,18 @@ class _State(TypedDict, total=False):
     who: str
 
 
+@asynccontextmanager
+async def _saver(database: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """LangGraph's own checkpointer: in a file beside the logins, or in the same Postgres."""
+    if database.startswith("sqlite:///"):
+        async with AsyncSqliteSaver.from_conn_string(database.removeprefix("sqlite:///") + ".graph") as in_file:
+            yield in_file
+    else:
+        async with AsyncPostgresSaver.from_conn_string(database.replace("+psycopg", "")) as on_postgres:
+            await on_postgres.setup()
+            yield on_postgres
+
+
 async def run_graph(story: Story) -> Any:
     """Whatever is next in a graph that makes one call: the interrupt's payload, or the call's answer."""
 
@@ -345,14 +362,14 @@ async def run_graph(story: Story) -> Any:
 
     graph = StateGraph(_State).add_node("work", work).add_edge(START, "work")
     config: Any = {"configurable": {"thread_id": "t", "user_id": story.user_id}}
-    async with AsyncSqliteSaver.from_conn_string(story.database.removeprefix("sqlite:///") + ".graph") as saver:
+    async with _saver(story.database) as saver:
         compiled = graph.compile(checkpointer=saver)
         state = await compiled.aget_state(config)
         if state.interrupts:
             next_input: Any = resume_command(state)
         else:
-            next_input = None if state.next else {"who": ""}
-        if not state.created_at or state.next:
+            next_input = None if state.created_at else {"who": ""}
+        if not state.values.get("who"):  # `state.next` is empty too between a task's own writes and the checkpoint that has them
             await compiled.ainvoke(next_input, config, durability="sync")
         state = await compiled.aget_state(config)
         return auth_interrupts(state)[0] if state.interrupts else state.values["who"]

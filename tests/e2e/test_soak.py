@@ -41,10 +41,12 @@ DOCUMENTS: dict[str, Any] = {
         "authorization_endpoint": f"{ISSUER}/authorize",
         "token_endpoint": f"{ISSUER}/token",
         "registration_endpoint": f"{ISSUER}/register",
+        "revocation_endpoint": f"{ISSUER}/revoke",
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
     },
     f"{ISSUER}/register": {"client_id": "client"},
+    f"{ISSUER}/revoke": {},
     f"{ISSUER}/token": {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "expires_in": 3600},
 }
 
@@ -79,7 +81,8 @@ class Days:
         )
 
     async def log_in(self, number: int) -> None:
-        """Somebody logs in, makes a call, refreshes, and disconnects; every tenth never comes back from the authorization server."""
+        """Somebody logs in, makes a call, refreshes, and disconnects. Every tenth never comes back from the authorization server; every
+        seventh process dies before the issuer is told of the end."""
         self.now += EVERY
         user = f"user-{number % USERS}"
         key = self._authorizer.key(user, "files")
@@ -92,7 +95,10 @@ class Days:
         await self._authorizer.accepted(await self._authorizer.acquire(key))
         self.now += timedelta(hours=1)
         assert await self._authorizer.acquire(key) is not None
-        await self._authorizer.forget(key)
+        grant = await self._authorizer.forget(key)
+        assert grant is not None
+        if number % 7:
+            await self._authorizer.revoke(grant)
 
 
 @pytest.fixture

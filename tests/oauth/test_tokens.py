@@ -104,13 +104,23 @@ def test_the_refresh() -> None:
 
 
 def test_the_revocation() -> None:
-    """RFC 7009 §2.1: the refresh token first, then the access token, whatever the server answers."""
-    result, asked = run(revoking(), httpx2.Response(503), httpx2.Response(400))
+    """RFC 7009 §2.1: the refresh token first, then the access token, whatever the server answers to the first."""
+    result, asked = run(revoking(), httpx2.Response(400), httpx2.Response(200))
     assert result is None
     assert [(str(request.url), form(request)) for request in asked] == [
         (f"{ISSUER}/revoke", {"token": f"refresh-{CANARY}", "token_type_hint": "refresh_token", "client_id": "client-1"}),
         (f"{ISSUER}/revoke", {"token": f"access-{CANARY}", "token_type_hint": "access_token", "client_id": "client-1"}),
     ]
+
+
+@pytest.mark.parametrize("statuses", [(503, 200), (200, 500), (429, 429)])
+def test_a_revocation_that_did_not_happen(statuses: tuple[int, int]) -> None:
+    """RFC 7009 §2.2.1: 503 means that the token is good still. The other token is sent all the same."""
+    flow = revoking()
+    next(flow)
+    flow.send(httpx2.Response(statuses[0]))
+    with pytest.raises(ConnectionFailed):
+        flow.send(httpx2.Response(statuses[1]))
 
 
 def test_revocation_without_a_refresh_token() -> None:

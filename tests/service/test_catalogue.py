@@ -156,11 +156,11 @@ async def test_a_server_that_changed_its_tools_is_asked_next_time(here: Catalogu
         assert names(await catalogue.last(ALICE)) == ["a"]
 
 
-async def test_a_listing_ends_with_its_login(here: Catalogue, store: SQLModelTokenStore) -> None:
+async def test_a_listing_ends_with_its_login(here: Catalogue, store: SQLModelTokenStore, clock: Clock) -> None:
     """Disconnected: the user's own is gone, anybody's stays."""
     await here.keep(ALICE, listed("a", "b", ttl=3600), anonymous=False)
     await here.keep(ALICE, listed("a", ttl=3600), anonymous=True)
-    await store.disconnect(ALICE)
+    await store.disconnect(ALICE, now=clock())
     here.forget(ALICE)
     assert names(await here.last(ALICE)) == ["a"]
 

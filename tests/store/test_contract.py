@@ -104,7 +104,7 @@ async def test_every_save_makes_a_new_version(store: Store) -> None:
         assert grant is not None
         assert grant.version > 0
         versions.add(grant.version)
-    await store.disconnect(KEY)
+    await store.disconnect(KEY, now=NOW)
     grant = await store.save_grant(a_grant())
     assert grant is not None
     assert len(versions | {grant.version}) == 6
@@ -200,7 +200,7 @@ async def test_disconnecting_takes_the_grant_and_the_open_requests(store: Store)
     await stored_request(store, RequestStatus.PENDING, "pending")
     await stored_request(store, RequestStatus.PENDING, "bob", key=other)
     grant, theirs = await store.save_grant(a_grant()), await store.save_grant(a_grant(other))
-    assert [await store.disconnect(KEY), await store.disconnect(KEY)] == [grant, None]
+    assert [await store.disconnect(KEY, now=NOW), await store.disconnect(KEY, now=NOW)] == [grant, None]
     assert await store.load_grant(KEY) is None
     assert await store.load_grant(other) == theirs
     assert {name: await status_of(store, f"auth-{name}") for name in ("denied", "redeeming", "pending", "bob")} == {
@@ -214,9 +214,54 @@ async def test_disconnecting_takes_the_grant_and_the_open_requests(store: Store)
 async def test_disconnecting_without_a_grant_still_voids_requests(store: Store) -> None:
     """A login in flight does not survive."""
     await stored_request(store, RequestStatus.REDEEMING)
-    assert await store.disconnect(KEY) is None
+    assert await store.disconnect(KEY, now=NOW) is None
     assert await store.grant_request("auth-1", a_grant()) is None
     assert await store.load_grant(KEY) is None
+
+
+# Revocations --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_disconnected_grant_is_to_be_revoked(store: Store) -> None:
+    """By the caller within a minute, then by whoever comes first, until somebody says that it is done."""
+    grant = await store.save_grant(a_grant())
+    await store.disconnect(KEY, now=NOW)
+    assert await store.claim_revocations(now=NOW + minutes(0.99), until=NOW + minutes(9)) == []
+    assert await store.claim_revocations(now=NOW + minutes(1), until=NOW + minutes(9)) == [grant]
+    assert await store.claim_revocations(now=NOW + minutes(8.99), until=NOW + minutes(20)) == []
+    assert await store.claim_revocations(now=NOW + minutes(9), until=NOW + minutes(20)) == [grant]
+    assert grant is not None
+    await store.end_revocation(grant)
+    await store.end_revocation(grant)
+    assert await store.claim_revocations(now=NOW + minutes(20), until=NOW + minutes(30)) == []
+
+
+async def test_what_cannot_be_revoked_is_gone(store: Store) -> None:
+    """Where the issuer has no such endpoint."""
+    await store.save_grant(a_grant(revocation_endpoint=None))
+    await store.disconnect(KEY, now=NOW)
+    assert await store.claim_revocations(now=NOW + minutes(1), until=NOW + minutes(9)) == []
+
+
+async def test_revocations_end_some_day(store: Store) -> None:
+    """After 30 days nobody gets them, and purging deletes them."""
+    await store.save_grant(a_grant())
+    await store.disconnect(KEY, now=NOW)
+    assert await store.purge(now=NOW + timedelta(days=29)) == 0
+    assert await store.claim_revocations(now=NOW + timedelta(days=30), until=NOW + timedelta(days=31)) == []
+    assert await store.purge(now=NOW + timedelta(days=30)) == 1
+
+
+async def test_revocations_come_a_hundred_at_a_time(store: Store) -> None:
+    """Those that have waited longest first, each to one of those who ask at once."""
+    keys = [GrantKey(f"user-{number}", "files", KEY.url) for number in range(103)]
+    for number, key in enumerate(keys):
+        await store.save_grant(a_grant(key))
+        await store.disconnect(key, now=NOW + minutes(number))
+    late = {"now": NOW + minutes(200), "until": NOW + minutes(300)}
+    assert [grant.key for grant in await store.claim_revocations(**late)] == keys[:100]
+    claims = await asyncio.gather(*(store.claim_revocations(**late) for _ in range(3)))
+    assert sorted(grant.key.user_id for claimed in claims for grant in claimed) == ["user-100", "user-101", "user-102"]
 
 
 # Authorization requests -------------------------------------------------------------------------------------------------------
@@ -557,10 +602,10 @@ async def test_credentials_go_when_their_user_disconnects(store: Store) -> None:
     bob = replace(KEY, user_id="bob")
     for key in (KEY, bob):
         await store.save_credentials(key, secrets(A="1"))
-    assert await store.disconnect(KEY) is None
+    assert await store.disconnect(KEY, now=NOW) is None
     assert await store.load_credentials(KEY) is None
     await store.save_grant(a_grant(bob))
-    assert await store.disconnect(bob) is not None
+    assert await store.disconnect(bob, now=NOW) is not None
     assert await store.load_credentials(bob) is None
 
 
@@ -590,7 +635,7 @@ async def test_a_change_is_accepted_or_all_forgotten(store: Store) -> None:
     """Of those named, or of all; a login that ends changes nothing."""
     await store.repin_tools(KEY, {"a": "1", "b": "2"})
     await store.repin_tools(KEY, {"a": "3"})
-    await store.disconnect(KEY)
+    await store.disconnect(KEY, now=NOW)
     assert await store.pin_tools(KEY, {"a": "4"}) == {"a": "3", "b": "2"}
     await store.repin_tools(KEY, None)
     assert await store.pin_tools(KEY, {"a": "4"}) == {"a": "4"}
@@ -738,7 +783,7 @@ async def test_a_listing_ends_with_its_login(store: Store, end: str) -> None:
     await store.save_grant(a_grant(), replaces=saved.version)
     assert await store.load_listings([KEY.user_id]) == [a_listing()]
     if end == "disconnect":
-        await store.disconnect(KEY)
+        await store.disconnect(KEY, now=NOW)
     elif end == "log in":
         await store.save_grant(a_grant())
     else:
@@ -790,7 +835,7 @@ async def test_disconnecting_and_granting_at_once_leave_nothing_half(store: Stor
     """Either the login came first and is gone, or it came later and was not saved; no token outlives the disconnect."""
     for round_ in range(10):
         await stored_request(store, RequestStatus.REDEEMING, str(round_))
-        granted, deleted = await asyncio.gather(store.grant_request(f"auth-{round_}", a_grant()), store.disconnect(KEY))
+        granted, deleted = await asyncio.gather(store.grant_request(f"auth-{round_}", a_grant()), store.disconnect(KEY, now=NOW))
         assert granted == deleted
         assert await store.load_grant(KEY) is None
 

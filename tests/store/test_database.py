@@ -40,7 +40,7 @@ Store = SQLModelTokenStore
 READS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "load_grant": lambda store: store.load_grant(KEY),
     "list_grants": lambda store: store.list_grants("alice"),
-    "disconnect": lambda store: store.disconnect(KEY),
+    "disconnect": lambda store: store.disconnect(KEY, now=NOW),
     "find_open_request": lambda store: store.find_open_request(KEY, now=NOW),
     "open_request": lambda store: store.open_request(a_request("2"), now=NOW),
     "load_request": lambda store: store.load_request("auth-1"),
@@ -75,6 +75,9 @@ async def fill(store: Store) -> None:
     await store.save_listings([a_listing()], {a_listing().digest: "canary-document"})
     for key in (KEY, BOB):
         await store.save_credentials(key, {"API_KEY": SecretStr("canary-credentials")})
+    for name in ("gone-1", "gone-2"):
+        await store.save_grant(a_grant(key := GrantKey(name, KEY.server, KEY.url)))
+        await store.disconnect(key, now=NOW)
 
 
 def rows(database: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -226,6 +229,24 @@ async def test_another_key_deletes_nothing(shared_database: str, read: Callable[
     await stranger.aclose()
 
 
+@pytest.mark.parametrize("trouble", ["another key", "moved", "changed"])
+async def test_revocations_that_do_not_open_are_left_out(shared_database: str, trouble: str) -> None:
+    """They keep nobody from logging in, nor the others from being made; with the right key they are there."""
+    store = a_store(shared_database)
+    await fill(store)
+    reader = a_store(shared_database, encryption_key=generate_key()) if trouble == "another key" else store
+    moved = "(SELECT sealed FROM mcp_oauth_grants WHERE user_id = 'bob')"
+    if trouble != "another key":
+        execute(shared_database, f"UPDATE mcp_oauth_revocations SET sealed = {moved if trouble == 'moved' else chr(39) * 2}")
+    await reader.save_grant(a_grant(MALLORY))
+    await reader.disconnect(MALLORY, now=NOW)
+    assert [grant.key for grant in await reader.claim_revocations(now=NOW + minutes(1), until=NOW + minutes(2))] == [MALLORY]
+    found = await store.claim_revocations(now=NOW + minutes(2), until=NOW + minutes(3))
+    assert len(found) == (2 if trouble == "another key" else 1)
+    await store.aclose()
+    await reader.aclose()
+
+
 async def test_with_another_key_one_can_log_in_anew(shared_database: str) -> None:
     """An expired request does not stand in the way, and a new login replaces what cannot be read."""
     store, stranger = a_store(shared_database), a_store(shared_database, encryption_key=generate_key())
@@ -321,7 +342,7 @@ async def test_rotating_seals_every_row_with_the_first_key(shared_database: str)
     old_store, both, new_store = (a_store(shared_database, encryption_key=key) for key in (ENCRYPTION_KEY, [new, ENCRYPTION_KEY], new))
     await fill(old_store)
     grant, request = await old_store.load_grant(KEY), await old_store.load_request("auth-1")
-    assert [await both.rotate(), await both.rotate()] == [9, 0]
+    assert [await both.rotate(), await both.rotate()] == [11, 0]
     assert (await new_store.load_grant(KEY), await new_store.load_request("auth-1")) == (grant, request)
     assert await new_store.load_client(ISSUER, REDIRECT, KEY.url) == a_client()
     with pytest.raises(StoreKeyError):
@@ -597,7 +618,7 @@ async def test_disconnecting_returns_what_it_deletes(shared_database: str) -> No
     await fill(store)
     with engine.begin() as other:
         other.execute(text("UPDATE mcp_oauth_grants SET version = 42 WHERE user_id = 'alice'"))
-        disconnecting = asyncio.create_task(store.disconnect(KEY))
+        disconnecting = asyncio.create_task(store.disconnect(KEY, now=NOW))
         done, _ = await asyncio.wait([disconnecting], timeout=0.3)
         assert not done
     deleted = await disconnecting

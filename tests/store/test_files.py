@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event, select
 
 from langchain_mcp_oauth.models import GrantKey
 from langchain_mcp_oauth.store import SQLModelTokenStore
-from langchain_mcp_oauth.store.tables import GrantRow
+from langchain_mcp_oauth.store.tables import GrantRow, RevocationRow
 
 from .store_samples import ENCRYPTION_KEY, KEY, NOW, a_client, a_grant, a_request, minutes
 
@@ -66,6 +66,8 @@ async def fill(store: SQLModelTokenStore) -> None:
     await store.acquire_lease(("refresh", "alice"), now=NOW, duration=minutes(1))
     await store.count(("step-up", "alice"), now=NOW, window=minutes(1))
     await store.list_grants("alice")
+    await store.save_grant(a_grant(GrantKey("gone", KEY.server, KEY.url)))
+    await store.disconnect(GrantKey("gone", KEY.server, KEY.url), now=NOW)
 
 
 @pytest.mark.usefixtures("open_umask")
@@ -113,7 +115,8 @@ async def test_no_secret_stands_in_clear(tmp_path: Path) -> None:
 
 
 async def test_deleted_rows_are_overwritten(tmp_path: Path) -> None:
-    """A copy of the file made later holds no sealed token of a user who has disconnected, however SQLite was built."""
+    """A copy of the file made later holds no sealed token of a user who has disconnected and whose issuer has been told, however SQLite
+    was built."""
     path = tmp_path / "logins.db"
     engine = create_engine(f"sqlite:///{path}")
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete=OFF").close())
@@ -125,9 +128,14 @@ async def test_deleted_rows_are_overwritten(tmp_path: Path) -> None:
         sealed = [row.sealed.encode() for row in connection.execute(select(GrantRow))]
     assert [record[-40:] in path.read_bytes() for record in sealed] == [True] * 20
     for key in keys:
-        await store.disconnect(key)
+        await store.disconnect(key, now=NOW)
+    with engine.connect() as connection:
+        sealed += [row.sealed.encode() for row in connection.execute(select(RevocationRow))]
+    assert len(sealed) == 40
+    for grant in await store.claim_revocations(now=NOW + minutes(1), until=NOW + minutes(2)):
+        await store.end_revocation(grant)
     engine.dispose()
-    assert [record[-40:] in path.read_bytes() for record in sealed] == [False] * 20
+    assert [record[-40:] in path.read_bytes() for record in sealed] == [False] * 40
 
 
 async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
