@@ -12,7 +12,7 @@ from langchain_core.documents.base import Blob
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
-from mcp.types import Prompt, Resource
+from mcp_types import Prompt, Resource
 from pydantic import ConfigDict, PrivateAttr
 
 from langchain_mcp_oauth.authorizer.authorizing import CompletedAuthorization

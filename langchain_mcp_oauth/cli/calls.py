@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
-from mcp.types import CallToolResult, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from langchain_mcp_oauth.cli.printing import Exit, Printer
 from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, Store, User, read_settings

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from mcp.shared.dispatcher import CallOptions, ProgressFnT
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
 from langchain_mcp_oauth.telemetry import trace_context

@@ -15,7 +15,7 @@ import httpx2
 from mcp.client.session import LoggingFnT
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
-from mcp.types import (
+from mcp_types import (
     INVALID_REQUEST,
     UNSUPPORTED_PROTOCOL_VERSION,
     GetPromptResult,

@@ -19,7 +19,7 @@ import httpx2
 from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.transport_context import TransportContext
-from mcp.types import INVALID_PARAMS, REQUEST_TIMEOUT, RequestId
+from mcp_types import INVALID_PARAMS, REQUEST_TIMEOUT, RequestId
 from pydantic import ValidationError
 from pydantic_core import to_json
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from weakref import WeakValueDictionary
 
-from mcp.types import Implementation, ListToolsResult, Tool
+from mcp_types import Implementation, ListToolsResult, Tool
 
 __all__ = ["ListedTools", "Recogniser", "Repeated"]
 

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 import anyio
 import httpx2
 from mcp.client.session import LoggingFnT
-from mcp.types.version import LATEST_HANDSHAKE_VERSION
+from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mcp.client.session import ClientRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp.types import (
+from mcp_types import (
     INVALID_REQUEST,
     URL_ELICITATION_REQUIRED,
     ElicitRequest,

@@ -12,7 +12,7 @@ from mcp.client.session import ClientSession, LoggingFnT
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER, x_mcp_header_map
-from mcp.types import (
+from mcp_types import (
     HEADER_MISMATCH,
     UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
@@ -31,7 +31,7 @@ from mcp.types import (
     Tool,
     ToolListChangedNotification,
 )
-from mcp.types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher

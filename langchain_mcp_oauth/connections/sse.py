@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 import httpx2
 from mcp.shared.message import ClientMessageMetadata, SessionMessage
-from mcp.types import JSONRPCError, JSONRPCResponse, jsonrpc_message_adapter
+from mcp_types import JSONRPCError, JSONRPCResponse, jsonrpc_message_adapter
 from pydantic import ValidationError
 from pydantic_core import to_json
 

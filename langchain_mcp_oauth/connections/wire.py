@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from mcp.shared.exceptions import MCPError
-from mcp.types import ErrorData
+from mcp_types import ErrorData
 from pydantic import ValidationError
 from pydantic_core import from_json
 

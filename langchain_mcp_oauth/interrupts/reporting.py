@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import Any
 
-from mcp.types import LoggingMessageNotificationParams
+from mcp_types import LoggingMessageNotificationParams
 
 from langchain_mcp_oauth.interrupts.graph import stream_writer
 from langchain_mcp_oauth.service.service import ALONE, Beside

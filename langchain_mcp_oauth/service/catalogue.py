@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from mcp.types import Implementation, Tool
+from mcp_types import Implementation, Tool
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_mcp_oauth.authorizer.grant_cache import MAX_AGE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from mcp.types import Tool
+from mcp_types import Tool
 
 from langchain_mcp_oauth.connections import ListedTools
 from langchain_mcp_oauth.errors import ToolsChanged

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import httpx2
 from mcp.shared.exceptions import MCPError
-from mcp.types import (
+from mcp_types import (
     CallToolResult,
     ElicitResult,
     GetPromptResult,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypedDict, assert_never
 from langchain_core.documents.base import Blob
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.content import FileContentBlock, ImageContentBlock, TextContentBlock
-from mcp.types import (
+from mcp_types import (
     AudioContent,
     BlobResourceContents,
     CallToolResult,

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
-from mcp.types import CallToolResult, InputRequiredResult, Tool
+from mcp_types import CallToolResult, InputRequiredResult, Tool
 from pydantic import PrivateAttr
 
 from langchain_mcp_oauth.connections import ListedTools, ToolResult
