@@ -32,6 +32,7 @@ from langchain_mcp_oauth.service.service import ALONE, Beside, Service
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.tools.content import to_blobs, to_messages
 from langchain_mcp_oauth.tools.listing import Lister, Offer, OnServerError, OnUnauthorized
+from langchain_mcp_oauth.tools.schemas import clean_description
 from langchain_mcp_oauth.tools.tool import make_connect_tool, make_tools
 
 __all__ = ["MCPOAuthToolkit"]
@@ -251,6 +252,18 @@ class MCPOAuthToolkit(BaseToolkit):
         """A prompt of a server's, filled in, as LangChain messages. What it says is the server's word. Raises as `alist_resources`."""
         get = partial(self._service.get_prompt, name=name, arguments=arguments or {})
         return to_messages(await self._with_login(user_id, server, "get_prompt", get))
+
+    async def aget_instructions(self, *, user_id: str | None = None) -> dict[str, str]:
+        """What servers say of how to use them, by server, as they said it with their last listing; no server is asked.
+
+        It is the servers' word: a system prompt that holds it lets them instruct the model. Cut at 8,192 characters each.
+
+        Raises:
+            UserRequiredError, StoreError.
+        """
+        user = self._resolve(user_id, None)
+        listed = {name: await self._service.last_listed(user, name) for name in self.servers}
+        return {name: clean_description(one.instructions) for name, one in listed.items() if one is not None and one.instructions}
 
     async def _with_login(self, user_id: str | None, server: str, stage: str, act: Callable[[str, str], Awaitable[T]]) -> T:
         user = self._resolve(user_id, None)

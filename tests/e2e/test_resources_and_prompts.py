@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.prompts.base import AssistantMessage, UserMessage
 
-from langchain_mcp_oauth import AuthRequired, ProtocolError
+from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, ProtocolError
 from langchain_mcp_oauth.testing import Person, ProtectedServer
+from tests.connections.mcp_servers import ERAS, app_of, serving
 
-from .conftest import MakeToolkit
+from .conftest import KEY, MakeToolkit
 
 pytestmark = pytest.mark.anyio
 
@@ -62,3 +64,15 @@ async def test_both_come_with_the_users_login(make_toolkit: MakeToolkit, alice: 
     assert (type(answer), answer.text) == (AIMessage, "Gladly.")
     with pytest.raises(ProtocolError):
         await toolkit.aget_resources("demo", ["notes://none"])
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_servers_say_of_how_to_use_them(era: str) -> None:
+    """With the listing, for whoever it was for; without what a person reading it would not see; of a server that says nothing, nothing."""
+    kind, quiet = MCPServer("kind", instructions="Be kind.\u202e", log_level="ERROR"), MCPServer("quiet", log_level="ERROR")
+    with serving(app_of(kind, era)) as first, serving(app_of(quiet, era)) as second:
+        servers = {"kind": f"{first}/mcp", "quiet": f"{second}/mcp"}
+        async with MCPOAuthToolkit(servers, store="sqlite://", encryption_key=KEY, user_id="alice") as toolkit:
+            assert await toolkit.aget_instructions() == {}
+            await toolkit.aget_tools()
+            assert await toolkit.aget_instructions() == {"kind": "Be kind."}

@@ -100,6 +100,7 @@ async def read(toolkit: MCPOAuthToolkit) -> None:
     assert_type(await toolkit.alist_resources("files"), list[Resource])
     assert_type(await toolkit.aget_resources("files", ["notes://1"], user_id="ada"), list[Blob])
     assert_type(await toolkit.alist_prompts("files"), list[Prompt])
+    assert_type(await toolkit.aget_instructions(user_id="ada"), dict[str, str])
     assert_type(await toolkit.aget_prompt("files", "review", {"code": "…"}), list[BaseMessage])
     for tool in await toolkit.aget_tools():
         if isinstance(tool, MCPTool):
