@@ -254,16 +254,18 @@ class MCPOAuthToolkit(BaseToolkit):
         return to_messages(await self._with_login(user_id, server, "get_prompt", get))
 
     async def aget_instructions(self, *, user_id: str | None = None) -> dict[str, str]:
-        """What servers say of how to use them, by server, as they said it with their last listing; no server is asked.
+        """What servers say of how to use them, by server; only those whose tools this user has been shown. Each is asked once in a session,
+        with at most one request.
 
         It is the servers' word: a system prompt that holds it lets them instruct the model. Cut at 8,192 characters each.
 
         Raises:
-            UserRequiredError, StoreError.
+            AuthRequired, ConnectionFailed, ProtocolError, …: as `alist_resources`; `stage` is `get_instructions`.
         """
         user = self._resolve(user_id, None)
-        listed = {name: await self._service.last_listed(user, name) for name in self.servers}
-        return {name: clean_description(one.instructions) for name, one in listed.items() if one is not None and one.instructions}
+        shown = [name for name in self.servers if await self._service.last_listed(user, name) is not None]
+        said = {name: await self._with_login(user, name, "get_instructions", self._service.how_to_use) for name in shown}
+        return {name: clean_description(text) for name, text in said.items() if text}
 
     async def _with_login(self, user_id: str | None, server: str, stage: str, act: Callable[[str, str], Awaitable[T]]) -> T:
         user = self._resolve(user_id, None)

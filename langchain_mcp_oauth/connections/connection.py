@@ -243,6 +243,10 @@ class Connection:
         """
         return await self._run(grant, lambda session: session.call(name, arguments, on_progress, input_responses, request_state))
 
+    async def how_to_use(self, grant: Grant | None) -> str | None:
+        """The server's instructions, if it has any. Arguments and errors as for `list_tools`."""
+        return await self._run(grant, Session.how_to_use)
+
     async def list_resources(self, grant: Grant | None) -> tuple[Resource, ...]:
         """All resources the server lists for this user. Arguments and errors as for `list_tools`."""
         return await self._run(grant, Session.all_resources)

@@ -21,7 +21,6 @@ class ListedTools:
 
     tools: tuple[Tool, ...]
     server_info: Implementation | None = None
-    instructions: str | None = None
     protocol_version: str | None = None
     ttl: float = 0.0
     """Seconds for which it need not be asked again (2026-07-28, SEP-2549); 0 where it does not say."""
@@ -34,7 +33,7 @@ class ListedTools:
 
     def says_the_same(self, other: ListedTools) -> bool:
         """Whether the same page came with the same words about the server."""
-        mine, theirs = ((one.server_info, one.instructions, one.protocol_version) for one in (self, other))
+        mine, theirs = ((one.server_info, one.protocol_version) for one in (self, other))
         return self.page is other.page and mine == theirs
 
 

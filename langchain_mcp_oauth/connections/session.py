@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER, x_mcp_header_map
 from mcp_types import (
     HEADER_MISMATCH,
+    SERVER_INFO_META_KEY,
     UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
     DiscoverResult,
@@ -166,12 +167,10 @@ class Session(ClientSession):
         Raises:
             ProtocolError: more than 50 pages or 1,000 tools.
         """
-        if self._presumed is not None and self._presumed is self.discover_result:
-            await _works(self._hear_it_out)
         try:
             listed = self._whole(await self._pages())
         except Repeated as repeated:
-            listed = replace(repeated.known, **self._own_words())
+            listed = replace(repeated.known, **self._own_words(repeated.page))
         self._listed = self._recognise(listed)
         return self._listed
 
@@ -194,16 +193,25 @@ class Session(ClientSession):
         ttl, public = self._hints(pages)
         return ListedTools(
             tuple(first.values()),
-            **self._own_words(),
+            **self._own_words(pages[0]),
             ttl=ttl,
             public=public,
             page=pages[0] if len(pages) == 1 else None,
             in_headers=self.modern and any(x_mcp_header_map(tool.input_schema) for tool in tools),
         )
 
-    def _own_words(self) -> dict[str, Any]:
-        """What the server says of itself, perhaps to everybody in other words."""
-        return {"server_info": self.server_info, "instructions": self.instructions, "protocol_version": self.protocol_version}
+    def _own_words(self, page: ListToolsResult) -> dict[str, Any]:
+        """What the server says of itself, perhaps to everybody in other words: to each session, or from 2026-07-28 on in each result."""
+        return {"server_info": _stamp(page) if self.modern else self.server_info, "protocol_version": self.protocol_version}
+
+    async def how_to_use(self) -> str | None:
+        """The server's instructions. One whose revision was known has not been asked for anything yet: it is now, once for this session."""
+        if self._presumed is not None and self._presumed is self.discover_result:
+            await _works(self._hear_it_out)
+        return self.instructions
+
+    async def _hear_it_out(self) -> None:
+        self.adopt(DiscoverResult.model_validate(await self.send_discover(LATEST_MODERN_VERSION)))
 
     async def all_resources(self) -> tuple[Resource, ...]:
         """All pages of the listing of resources. Raises as `list_all`."""
@@ -246,10 +254,6 @@ class Session(ClientSession):
             return 0.0, False
         ttl = min(page.ttl_ms for page in pages) / 1000
         return min(ttl, LONGEST_TTL), all(page.cache_scope == "public" for page in pages)
-
-    async def _hear_it_out(self) -> None:
-        """What a server whose revision was known says about itself."""
-        self.adopt(DiscoverResult.model_validate(await self.send_discover(LATEST_MODERN_VERSION)))
 
     async def call(
         self,
@@ -326,6 +330,14 @@ class Session(ClientSession):
                 raise
         await self.list_all()
         return await send()
+
+
+def _stamp(result: ListToolsResult) -> Implementation | None:
+    """What a server says of itself in a result's `_meta` (2026-07-28, basic protocol). For display only, so a malformed one is none."""
+    try:
+        return Implementation.model_validate((result.meta or {}).get(SERVER_INFO_META_KEY))
+    except ValidationError:
+        return None
 
 
 async def _works(attempt: Callable[[], Awaitable[object]]) -> bool:

@@ -211,7 +211,6 @@ def _write(url: str, listed: ListedTools) -> str:
         "url": url,
         "tools": _TOOLS.dump_python(listed.tools, mode="json", by_alias=True, exclude_none=True),
         "server_info": server_info,
-        "instructions": listed.instructions,
         "protocol_version": listed.protocol_version,
     }
     return json.dumps(document, separators=(",", ":"), sort_keys=True)
@@ -226,6 +225,6 @@ def _read(url: str, document: str | None) -> ListedTools | None:
         if found["url"] != url:
             return None
         info = Implementation.model_validate(found["server_info"]) if found["server_info"] else None
-        return ListedTools(_TOOLS.validate_python(found["tools"]), info, found["instructions"], found["protocol_version"])
+        return ListedTools(_TOOLS.validate_python(found["tools"]), info, found["protocol_version"])
     except (ValidationError, ValueError, KeyError, TypeError):
         return None

@@ -266,6 +266,10 @@ class Service:
         finally:
             _on_log.reset(token)
 
+    async def how_to_use(self, user_id: str, server: str) -> str | None:
+        """The server's instructions to this user, if it has any. Raises as `call_tool`."""
+        return await self._as_user(self.key(user_id, server), Connection.how_to_use, "server/discover")
+
     async def list_resources(self, user_id: str, server: str) -> tuple[Resource, ...]:
         """All resources that this user has there. Raises as `call_tool`."""
         return await self._as_user(self.key(user_id, server), Connection.list_resources, "resources/list")

@@ -19,10 +19,19 @@ async def test_a_listing_tells_what_the_server_says_of_itself(peer: Peer, era: s
         return await peer.connection(user).list_tools(peer.grant(user=user))
 
     first, second = await list_as("ada"), await list_as("bob")
-    assert [tool.name for tool in first.tools] == ["echo", "add", "fail", "steps", "wait", "greet", "insist", "greet_modern"]
-    assert (first.server_info and first.server_info.version, first.instructions, first.protocol_version) == ("7", "Be kind.", era[:10])
+    names = ["echo", "add", "fail", "steps", "wait", "greet", "insist", "greet_modern", "narrate"]
+    assert [tool.name for tool in first.tools] == names
+    assert (first.server_info and first.server_info.version, first.protocol_version) == ("7", era[:10])
     assert second.tools == first.tools
-    assert (second.server_info, second.instructions) == (first.server_info, first.instructions)
+    assert second.server_info == first.server_info
+    assert peer.front.rpcs().count("server/discover") == 1
+
+
+async def test_instructions_are_asked_for_by_whoever_wants_them(peer: Peer, era: str) -> None:
+    """Whoever's session has heard them is not told again; a 2026-07-28 server that was known and not greeted is asked once."""
+    said = [await peer.connection(user).how_to_use(peer.grant(user=user)) for user in ("ada", "ada", "bob", "bob")]
+    assert said == ["Be kind."] * 4
+    assert peer.front.rpcs().count("server/discover") == (2 if era == "2026-07-28" else 1)
 
 
 async def test_results(peer: Peer) -> None:

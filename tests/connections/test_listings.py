@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mcp.types import ListToolsResult
+from mcp.types import Implementation, ListToolsResult
 from starlette.responses import Response
 
 from langchain_mcp_oauth.connections import Connection, dispatcher, listings
@@ -132,20 +132,20 @@ async def test_arguments_in_headers_are_everybodys(users_of: Callable[..., Any])
 # Without a server ------------------------------------------------------------------------------------------------------------------
 
 
-def listed(recogniser: Recogniser, text: str, instructions: str = "") -> ListedTools:
+def listed(recogniser: Recogniser, text: str, version: str = "1") -> ListedTools:
     """What a session does: take the known page, or read the new one."""
     try:
         recogniser.look(text.encode())
         page = ListToolsResult.model_validate(json.loads(text))
     except Repeated as repeated:
         page = repeated.page
-    return recogniser.recognise(ListedTools(tuple(page.tools), instructions=instructions, page=page))
+    return recogniser.recognise(ListedTools(tuple(page.tools), Implementation(name="example", version=version), page=page))
 
 
 async def test_another_word_of_the_server_makes_another_listing() -> None:
     """Of the same tools: what a server says of itself may be for one user alone."""
     text = json.dumps(listing("f"))
-    first, second = listed(Recogniser(), text), listed(Recogniser(), text, "other words about itself")
+    first, second = listed(Recogniser(), text), listed(Recogniser(), text, "2")
     assert second is not first
     assert second.page is first.page
 

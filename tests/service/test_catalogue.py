@@ -37,7 +37,7 @@ class Clock:
 
 def listed(*names: str, ttl: float = 0.0, public: bool = False) -> ListedTools:
     tools = tuple(Tool(name=name, description=f"Does {name}.", input_schema={"type": "object"}) for name in names)
-    return ListedTools(tools, Implementation(name="demo", version="1"), "Be kind.", "2026-07-28", ttl, public)
+    return ListedTools(tools, Implementation(name="demo", version="1"), "2026-07-28", ttl, public)
 
 
 def names(found: ListedTools | None) -> list[str] | None:
@@ -93,12 +93,8 @@ async def test_what_comes_back_is_what_was_listed(here: Catalogue, elsewhere: Ca
     await here.keep(ALICE, original, anonymous=False)
     found = await elsewhere.last(ALICE)
     assert found is not None
-    assert (found.tools, found.server_info, found.instructions, found.protocol_version) == (
-        original.tools,
-        original.server_info,
-        original.instructions,
-        original.protocol_version,
-    )
+    words = [(one.tools, one.server_info, one.protocol_version) for one in (found, original)]
+    assert words[0] == words[1]
 
 
 async def test_a_listing_without_a_hint_is_out_of_date_at_once(here: Catalogue) -> None:
