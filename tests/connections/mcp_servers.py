@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult
+from mcp.types import ElicitRequest, ElicitRequestFormParams, InputRequiredResult, ToolListChangedNotification
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, SecretStr
 from starlette.applications import Starlette
@@ -137,7 +137,7 @@ class Example:
     events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.insist, self.greet_modern, self.narrate):
+        for tool in (self.echo, self.add, self.fail, self.steps, self.wait, self.greet, self.insist, self.greet_modern):
             self.mcp.add_tool(tool)
 
     async def echo(self, text: str) -> str:
@@ -153,13 +153,6 @@ class Example:
     async def steps(self, ctx: Context, count: int) -> str:
         for step in range(1, count + 1):
             await ctx.report_progress(step, count, f"step {step}")
-        return "done"
-
-    async def narrate(self, ctx: Context, count: int) -> str:
-        """Report progress and log, in turn."""
-        for step in range(1, count + 1):
-            await ctx.report_progress(step, count)
-            await ctx.session.send_log_message(level="info", data=step, related_request_id=ctx.request_id)
         return "done"
 
     async def wait(self, seconds: float = 30) -> str:
@@ -192,6 +185,31 @@ class Example:
             form = ElicitRequestFormParams(message="Your name?", requested_schema=Name.model_json_schema())
             return InputRequiredResult(input_requests={"who": ElicitRequest(params=form)}, request_state="round 2")
         return f"{ctx.request_state}: {ctx.input_responses['who'].content['name']}"
+
+
+def add_reporting_tools(mcp: MCPServer) -> MCPServer:
+    """Two that tell something while they work: their progress, and that there are other tools now."""
+
+    async def narrate(ctx: Context, count: int) -> str:
+        """Report progress and log, in turn."""
+        for step in range(1, count + 1):
+            await ctx.report_progress(step, count)
+            await ctx.session.send_log_message(level="info", data=step, related_request_id=ctx.request_id)
+        return "done"
+
+    async def grow(ctx: Context) -> str:
+        """Have another tool from now on, and say so."""
+
+        async def grown() -> str:
+            return "grown"
+
+        mcp.add_tool(grown)
+        await ctx.session.send_notification(ToolListChangedNotification(), related_request_id=ctx.request_id)
+        return "done"
+
+    mcp.add_tool(narrate)
+    mcp.add_tool(grow)
+    return mcp
 
 
 def app_of(mcp: MCPServer, era: str) -> Front:

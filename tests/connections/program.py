@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from mcp_servers import Example
+from mcp_servers import Example, add_reporting_tools
 
 
 def started_with() -> dict[str, object]:
@@ -23,6 +23,7 @@ if __name__ == "__main__":
     example = Example()
     example.mcp.add_tool(started_with)
     example.mcp.add_tool(quit_now)
+    add_reporting_tools(example.mcp)
     example.mcp.run("stdio")
     if "stubborn" in sys.argv:
         signal.pause()

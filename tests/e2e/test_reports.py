@@ -12,10 +12,10 @@ import pytest
 from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
-from langchain_mcp_oauth import MCPOAuthToolkit
-from tests.connections.mcp_servers import ERAS, Example, app_of, serving
+from langchain_mcp_oauth import MCPOAuthMiddleware, MCPOAuthToolkit
+from tests.connections.mcp_servers import ERAS, Example, add_reporting_tools, app_of, serving
 
-from .agents import ARGUMENTS, CONFIG, HELLO, calling
+from .agents import ARGUMENTS, CONFIG, HELLO, calling, tool_messages
 from .conftest import KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")]
@@ -41,7 +41,8 @@ def server(transport: str) -> Iterator[dict[str, Any]]:
     if transport.endswith("program"):
         yield {"command": sys.executable, "args": [PROGRAM]}
         return
-    app = Example().mcp.sse_app() if transport == "sse" else app_of(Example().mcp, transport)
+    mcp = add_reporting_tools(Example().mcp)
+    app = mcp.sse_app() if transport == "sse" else app_of(mcp, transport)
     with serving(app) as origin:
         yield {"url": f"{origin}/sse", "transport": "sse"} if transport == "sse" else {"url": f"{origin}/mcp"}
 
@@ -95,3 +96,15 @@ async def test_reports_of_calls_at_once_stay_with_their_calls(toolkit: MCPOAuthT
         logged = [part["data"] for part in told if part["type"] == "mcp_log"]
         assert logged == sorted(set(logged))
     assert not [part for part in parts if part["type"] == "mcp_log" and part["tool_call_id"] == "first" and part["data"] > STEPS]
+
+
+@pytest.mark.parametrize(
+    "transport", ["2025-11-25 events", "2026-07-28", "sse", pytest.param("2025-11-25 program", marks=pytest.mark.slow)]
+)
+async def test_a_server_that_has_other_tools_now(toolkit: MCPOAuthToolkit) -> None:
+    """It says so during a call: the model's next turn has them, though a run's later turns go by the listing of its first."""
+    model = calling("demo__grow", "demo__grown")
+    agent = create_agent(model, middleware=[MCPOAuthMiddleware(toolkit)], checkpointer=InMemorySaver())
+    result = await agent.ainvoke(HELLO, CONFIG)
+    assert ["demo__grown" in names for names in model.offered] == [False, True, True]
+    assert tool_messages(result)["demo__grown"].text == "grown"
