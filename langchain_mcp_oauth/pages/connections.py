@@ -87,7 +87,7 @@ def connections_page(cards: Iterable[Card], *, user: str, action: str, token: st
         words: The application's own words for scopes.
     """
     servers = [_server(number, card, action, token, words) for number, card in enumerate(cards, 1)]
-    listed = "\n".join(servers)
+    listed = "\n".join(servers) or '<li class="empty">No servers are configured in the application.</li>'
     waiting = any(" data-waiting" in server for server in servers)
     main = f"""<main class="connections">
 <h1>Connections</h1>
@@ -158,11 +158,9 @@ def _facts(card: Card, words: Mapping[str, str]) -> str:
     if issuer:
         facts["You sign in at"] = escape(_host(issuer))
     if status.issuer:
-        facts["The application may"] = _scopes(status.scopes, words, none="What the server gives by default")
+        facts["Allowed"] = _scopes(status.scopes, words, none="What the server gives by default")
     if status.state is LoginState.NEEDS_SCOPES and status.waiting:
-        facts["A call also needs to"] = _scopes(
-            tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more"
-        )
+        facts["Also needed"] = _scopes(tuple(s for s in status.waiting.scopes if s not in status.scopes), words, none="Nothing more")
     if status.last_used and status.expires_at:
         facts["Last used"] = _date(status.last_used)
         if not status.refreshable:

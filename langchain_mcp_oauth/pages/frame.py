@@ -20,7 +20,7 @@ STYLE = """
     --accent: #8ab4f8; --on-accent: #10151c; --danger: #ff8a80; }
 }
 * { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
+html { -webkit-text-size-adjust: 100%; background: var(--paper); }
 body { margin: 0; min-height: 100vh; min-height: 100dvh; padding: 1rem; background: var(--paper); color: var(--ink);
   font: 1.0625rem/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1, h2, p, dl, dd, ul { margin: 0; padding: 0; }
@@ -34,7 +34,8 @@ a { color: var(--accent); }
   text-decoration: none; cursor: pointer; }
 .button:hover, button:hover, summary:hover { text-decoration: underline; }
 .quiet, summary { background: transparent; color: var(--accent); border-color: var(--edge); }
-.danger, summary { background: transparent; color: var(--danger); border-color: var(--edge); }
+.danger { background: var(--danger); border-color: var(--danger); }
+summary { color: var(--danger); border-color: transparent; font-weight: 500; }
 .outcome, .leave { width: 100%; max-width: 32rem; margin: max(1rem, 12vh) auto 1rem; padding: 2.5rem 2rem; background: var(--card);
   border: 1px solid var(--line); border-radius: .75rem; }
 .outcome { text-align: center; }
@@ -58,6 +59,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; text-wrap: balance; }
 .connections { width: 100%; max-width: 46rem; margin: 2rem auto; }
 .connections > p { margin: .375rem 0 1.5rem; color: var(--soft); }
 .server { margin-bottom: 1rem; padding: 1.5rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
+.empty { padding: 2.5rem 1.5rem; border: 1px dashed var(--edge); border-radius: .75rem; text-align: center; color: var(--soft); }
 .server:target { border-color: var(--accent); }
 .server header { display: flex; flex-wrap: wrap; gap: .25rem .75rem; align-items: center; justify-content: space-between; }
 h2 { font-size: 1.1875rem; line-height: 1.3; }
@@ -65,12 +67,12 @@ h2 { font-size: 1.1875rem; line-height: 1.3; }
   font-weight: 600; }
 .state::before { content: ""; width: .5rem; height: .5rem; border-radius: 50%; background: currentColor; }
 .server > p { margin-top: .5rem; }
-.server .facts { display: grid; grid-template-columns: 12rem 1fr; gap: .375rem 1.25rem; margin-top: 1rem; font-size: .9375rem; }
+.server .facts { display: grid; grid-template-columns: 9rem 1fr; gap: .375rem 1.25rem; margin-top: 1rem; font-size: .9375rem; }
 .server .facts dd + dt { margin-top: 0; }
 .actions { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.25rem; align-items: flex-start; }
 details[open] { flex-basis: 100%; padding: 1rem; border: 1px solid var(--edge); border-radius: .5rem; }
-details[open] summary { border-color: transparent; padding: 0; min-height: 0; }
-details p { margin: .5rem 0 1rem; }
+details[open] summary { padding: 0; min-height: 0; font-weight: 600; }
+details p { margin: .75rem 0 1rem; }
 summary { list-style: none; }
 summary.calm { color: var(--accent); }
 .keys { flex-basis: 100%; }
@@ -83,9 +85,10 @@ summary::-webkit-details-marker { display: none; }
   .outcome, .leave { margin-top: 1rem; padding: 2rem 1.25rem; }
   .connections { margin: .5rem auto; }
   .server { padding: 1.25rem; }
-  .server .facts { grid-template-columns: 1fr; gap: 0; }
-  .server .facts dd + dt { margin-top: .625rem; }
-  .actions > *, .actions .button, .actions form button, summary { width: 100%; justify-content: center; }
+  .server .facts { grid-template-columns: 6.75rem 1fr; gap: .5rem .75rem; }
+  .leave .actions > *, .actions form button, summary { width: 100%; justify-content: center; }
+  .server .actions > * { flex: 1 1 8rem; }
+  .server .actions .keys, .server .actions details[open] { flex-basis: 100%; }
 }
 """
 

@@ -37,6 +37,15 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 SIZES = {"desktop": {"width": 1100, "height": 820}, "phone": {"width": 390, "height": 844}}
 SCHEMES = ("light", "dark")
 
+ALWAYS_THE_SAME = """(names) => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    for (const [host, name] of Object.entries(names)) texts.currentNode.data = texts.currentNode.data.replaceAll(host, name);
+  for (const time of document.querySelectorAll("time"))
+    time.textContent = time.textContent.replace(/^\\d+ \\w+ \\d+/, "2 January 2026").replace(/\\d\\d:\\d\\d/, "09:30");
+}"""
+"""Ports and times are those of the run; in the pictures, which are kept, they are always the same."""
+
 PATIENCE = 30_000.0
 """Milliseconds for whatever a page is waited for; everything takes a fraction of a second where nothing else runs."""
 
@@ -146,12 +155,13 @@ def visit(chromium: Browser, app: App) -> Iterator[Visitor]:
 
 
 @pytest.fixture
-def shoot(tmp_path: Path) -> Callable[[Page, str], None]:
+def shoot(tmp_path: Path, site: Site) -> Callable[[Page, str], None]:
     """`shoot(page, name)`: the page at both sizes in both colour schemes, as `name-SIZE-SCHEME.png`."""
     folder = Path(os.environ.get("LANGCHAIN_MCP_OAUTH_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str) -> None:
+        page.evaluate(ALWAYS_THE_SAME, {site.issuer.removeprefix("http://"): "login.example", site.url.split("/")[2]: "mcp.example"})
         for size, viewport in SIZES.items():
             page.set_viewport_size(viewport)  # type: ignore[arg-type]
             for scheme in SCHEMES:

@@ -80,7 +80,7 @@ def test_who_is_signed_in_and_what_a_server_may() -> None:
 def test_a_step_up_names_what_is_new() -> None:
     """Not what was allowed before."""
     card = a_card(a_grant(scopes=("files:read",)), a_request(reason=Reason.STEP_UP, scopes=("files:read", "files:write")))
-    assert re.search(r"A call also needs to</dt><dd><ul><li>Change files <code>files:write</code></li></ul>", a_page(card).decode())
+    assert re.search(r"Also needed</dt><dd><ul><li>Change files <code>files:write</code></li></ul>", a_page(card).decode())
 
 
 def test_a_server_that_is_away_is_said_to_be() -> None:
@@ -145,6 +145,11 @@ def test_it_looks_for_news_only_while_a_login_is_open() -> None:
     """Without a script, by reloading."""
     assert b"http-equiv" not in a_page(a_card(a_grant()))
     assert b'<noscript><meta http-equiv="refresh"' in a_page(a_card(None, a_request()))
+
+
+def test_without_a_server_it_says_so() -> None:
+    """An empty page would look broken."""
+    assert "No servers are configured" in Elements(a_page()).text
 
 
 def test_a_code_to_enter_elsewhere_is_shown() -> None:

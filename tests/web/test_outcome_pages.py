@@ -132,6 +132,7 @@ def test_the_policy_allows_exactly_our_style() -> None:
         ("on-accent", "accent"),
         ("accent", "card"),
         ("danger", "card"),
+        ("on-accent", "danger"),
     ],
 )
 def test_contrast_is_at_least_4_5(scheme: str, ink: str, paper: str) -> None:
