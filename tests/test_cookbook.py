@@ -6,9 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from langchain_mcp_oauth.testing import Person
 
 from .databases import postgres_schema
+from .notebooks import Reader, shown
 
 COOKBOOK = Path(__file__).parent.parent / "cookbook"
 
@@ -50,12 +52,8 @@ def test_the_notebook_runs_on_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(name: str) -> None:
     notebook = nbformat.read(COOKBOOK / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    outputs = "".join(
-        output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-    )
+    Reader(notebook, press=Person("ada").approve_in_app).execute()
+    outputs = shown(notebook)
     for text in SHOWN[name]:
         assert text in outputs, f"{text!r} is not among the outputs:\n{outputs}"
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -19,63 +13,9 @@ import pytest
 from langchain_mcp_oauth.cli.printing import Exit
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
+from .terminal import PATIENCE, at_a_terminal, command
+
 pytestmark = pytest.mark.slow  # each test starts a process, which imports everything
-
-PATIENCE = 120.0
-"""Seconds; a process takes three to start where nothing else runs."""
-
-
-class Terminal:
-    """A process at a pseudo-terminal: what it has printed, and a keyboard."""
-
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
-        self._fd, other = pty.openpty()
-        command = [sys.executable, "-c", "from langchain_mcp_oauth.cli import main; main()", *arguments]
-        self.process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, env={**os.environ, **environment}, close_fds=True)
-        os.close(other)
-        self.shown = ""
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read until it has printed this."""
-        end = time.monotonic() + PATIENCE
-        while True:
-            if found := re.search(pattern, self.shown):
-                return found
-            if time.monotonic() > end or not self._read(end):
-                raise AssertionError(f"{pattern!r} was not printed, but:\n{self.shown}")
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, f"{text}\n".encode())
-
-    def end(self) -> int:
-        """Read to the end; its exit status."""
-        while self._read(time.monotonic() + PATIENCE):
-            pass
-        return self.process.wait(PATIENCE)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._fd)
-
-    def _read(self, end: float) -> bool:
-        if not select.select([self._fd], [], [], max(0.0, end - time.monotonic()))[0]:
-            return False
-        try:
-            data = os.read(self._fd, 65_536)
-        except OSError:  # Linux says so when the other end is closed
-            return False
-        self.shown += data.decode(errors="replace")
-        return bool(data)
-
-
-@contextmanager
-def at_a_terminal(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[Terminal]:
-    terminal = Terminal(arguments, environment)
-    try:
-        yield terminal
-    finally:
-        terminal.close()
 
 
 def allowed(server: ProtectedServer) -> list[str]:
@@ -85,7 +25,7 @@ def allowed(server: ProtectedServer) -> list[str]:
 def test_logging_in_from_another_machine(server: ProtectedServer, home: dict[str, str]) -> None:
     """Without a browser here: the address is shown, the one that the browser ended up at is pasted, colours say how it went."""
     colours = {**home, "TERM": "xterm-256color", "NO_COLOR": ""}
-    with at_a_terminal(["login", f"demo={server.url}", "--paste", *allowed(server)], colours) as terminal:
+    with at_a_terminal(command("login", f"demo={server.url}", "--paste", *allowed(server)), colours) as terminal:
         url = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/authorize\?\S+)\s")[1]
         terminal.wait_for("Paste it here")
         terminal.type(Person("ada").approve(url))
@@ -96,7 +36,7 @@ def test_logging_in_from_another_machine(server: ProtectedServer, home: dict[str
 
 def test_no_color(server: ProtectedServer, home: dict[str, str]) -> None:
     """`NO_COLOR` is heeded at a terminal too (no-color.org)."""
-    with at_a_terminal(["status"], {**home, "TERM": "xterm-256color"}) as terminal:
+    with at_a_terminal(command("status"), {**home, "TERM": "xterm-256color"}) as terminal:
         terminal.wait_for("No servers are known")
         terminal.end()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.shown)
@@ -104,8 +44,8 @@ def test_no_color(server: ProtectedServer, home: dict[str, str]) -> None:
 
 def test_a_pipe_gets_plain_text(server: ProtectedServer, home: dict[str, str]) -> None:
     """No colours, no spinner; words of the way go to standard error, results to standard output."""
-    command = [sys.executable, "-c", "from langchain_mcp_oauth.cli import main; main()", "doctor", server.url, *allowed(server)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **home, "NO_COLOR": ""})
+    doctor = command("doctor", server.url, *allowed(server))
+    result = subprocess.run(doctor, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **home, "NO_COLOR": ""})
     assert result.returncode == Exit.OK
     assert result.stderr == ""
     assert "\x1b" not in result.stdout
@@ -113,7 +53,7 @@ def test_a_pipe_gets_plain_text(server: ProtectedServer, home: dict[str, str]) -
 
 def test_serving_the_page(server: ProtectedServer, home: dict[str, str]) -> None:
     """Who has the printed address sees the connections; nobody else does, by another name neither; Ctrl-C ends it."""
-    with at_a_terminal(["serve", f"demo={server.url}", "--port", "0", "--no-open", *allowed(server)], home) as terminal:
+    with at_a_terminal(command("serve", f"demo={server.url}", "--port", "0", "--no-open", *allowed(server)), home) as terminal:
         link = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/enter/\S+)\s")[1]
         origin = link.partition("/enter")[0]
         terminal.wait_for("until Ctrl-C")

@@ -1,7 +1,9 @@
-"""What the reader of each page brings along, and what the page's programs print."""
+"""The blocks of each page, what its reader brings along, and what its programs print."""
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +16,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_mcp_oauth import MCPOAuthToolkit
 from langchain_mcp_oauth.testing import Person, ProtectedServer
+
+ROOT = Path(__file__).parents[2]
+
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)(?P<title>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
 ADDRESS = "https://mcp.linear.app/mcp"
 """The server in the examples."""
@@ -47,8 +53,35 @@ class Example(NamedTuple):
         return text
 
 
-def page_names(root: Path) -> list[str]:
-    return ["README.md", *sorted(str(page.relative_to(root)) for page in (root / "docs").rglob("*.md"))]
+class Block(NamedTuple):
+    page: str
+    line: int
+    language: str
+    text: str
+    title: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Python of this library's; that which shows another's is run by tests/standard/test_migration.py."""
+        return self.language == "python" and not self.title.startswith("before")
+
+
+def page_names() -> list[str]:
+    return ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
+
+
+def read_blocks(page: str) -> list[Block]:
+    text = (ROOT / page).read_text()
+    return [
+        Block(
+            page,
+            text.count("\n", 0, found.start()) + 1,
+            found["language"],
+            inspect.cleandoc(found["text"]),
+            found["title"].strip().removeprefix("title=").strip('"'),
+        )
+        for found in FENCE.finditer(text)
+    ]
 
 
 def an_agent(server: ProtectedServer) -> dict[str, Any]:

@@ -8,73 +8,17 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-import os
-import re
 import sys
 import types
-import webbrowser
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from langchain_mcp_oauth import MCPOAuthToolkit
-from langchain_mcp_oauth.loopback import browser
-from langchain_mcp_oauth.testing import Person, ProtectedServer
+from langchain_mcp_oauth.testing import ProtectedServer
 
-from .pages import PAGES, page_names
-
-ROOT = Path(__file__).parents[2]
-
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)(?P<title>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-
-
-class Block(NamedTuple):
-    page: str
-    line: int
-    language: str
-    text: str
-    title: str = ""
-
-    @property
-    def is_ours(self) -> bool:
-        """Python of this library's; that which shows another's is run by tests/standard/test_migration.py."""
-        return self.language == "python" and not self.title.startswith("before")
-
-
-def read_blocks(page: str) -> list[Block]:
-    text = (ROOT / page).read_text()
-    return [
-        Block(
-            page,
-            text.count("\n", 0, found.start()) + 1,
-            found["language"],
-            inspect.cleandoc(found["text"]),
-            found["title"].strip().removeprefix("title=").strip('"'),
-        )
-        for found in FENCE.finditer(text)
-    ]
-
-
-@pytest.fixture
-def linear() -> Iterator[ProtectedServer]:
-    """What stands at the address in the examples. Its authorization server is at the same origin, so it needs no permission."""
-    with ProtectedServer(one_origin=True, anonymous={"server/discover", "initialize", "notifications/initialized", "tools/list"}) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody with an empty home, who says yes in the browser that opens."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("LANGCHAIN_MCP_OAUTH_KEY", "A" * 43 + "=")
-
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    monkeypatch.setattr(browser, "PORTS", range(8930 + worker, 8931 + worker))  # other processes open the usual ones
-    monkeypatch.setattr(webbrowser, "open", lambda url: Person("ada").approve_in_app(url).is_success)
+from .pages import PAGES, ROOT, Block, page_names, read_blocks
 
 
 def run(blocks: list[Block], names: dict[str, Any], replaced: Callable[[str], str]) -> dict[str, Any]:
@@ -111,10 +55,10 @@ def test_the_python_runs(page: str, linear: ProtectedServer, capsys: pytest.Capt
 
 def test_every_page_is_run() -> None:
     """A new page with Python is named in `pages.py` with what its reader brings along."""
-    assert {page for page in page_names(ROOT) if any(block.language == "python" for block in read_blocks(page))} == set(PAGES)
+    assert {page for page in page_names() if any(block.language == "python" for block in read_blocks(page))} == set(PAGES)
 
 
-@pytest.mark.parametrize("page", page_names(ROOT))
+@pytest.mark.parametrize("page", page_names())
 def test_no_block_is_without_a_language(page: str) -> None:
     """So that none escapes: a block says what it is, and a drawing says `text`."""
     fences = [line.strip() for line in (ROOT / page).read_text().splitlines() if line.strip().startswith("```")]
