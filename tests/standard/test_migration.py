@@ -16,8 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from benchmarks.processes import adapters_python
 from langchain_mcp_oauth.testing import ProtectedServer
-from tests.docs.pages import PAGES, model_that_calls
-from tests.docs.pages import Block, read_blocks
+from tests.docs.pages import PAGES, Block, model_that_calls, read_blocks
 from tests.docs.test_code_blocks import run
 
 pytestmark = [
