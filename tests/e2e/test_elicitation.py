@@ -198,6 +198,32 @@ def test_a_url_that_nobody_should_open(url: str) -> None:
         to_payload(url_question(url), server="shop", tool_name="shop__buy", tool_call_id=None)
 
 
+async def pay(ctx: Context) -> str | InputRequiredResult:
+    """Send the person to a page, in either era's way, and take their word for it."""
+    message, url = "Pay first.", "https://pay.example/1"
+    if ctx.request_context.protocol_version == "2026-07-28":
+        answers = ctx.input_responses or {}
+        if "pay" not in answers:
+            params = ElicitRequestURLParams(message=message, url=url, elicitation_id="e1")
+            return InputRequiredResult(input_requests={"pay": ElicitRequest(params=params)}, request_state="s")
+        return str(answers["pay"].action)
+    return str((await ctx.elicit_url(message, url, "e1")).action)
+
+
+@pytest.mark.parametrize("action", ["accept", "decline", "cancel"])
+async def test_a_server_sends_a_person_to_a_page(make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer, action: str) -> None:
+    """URL mode, asked for during the call in both eras: shown with its host, and the server hears what the person did."""
+    server.mcp.add_tool(pay)
+    await login(make_toolkit, alice)
+    agent = await agent_of(make_toolkit, "demo__pay")
+    question = question_in(await agent.ainvoke(HELLO, CONFIG))
+    assert [(one["mode"], one["message"], one["url"], one["host"]) for one in question["requests"]] == [
+        ("url", "Pay first.", "https://pay.example/1", "pay.example")
+    ]
+    finished = await agent.ainvoke(answer_to(question, action), CONFIG)
+    assert tool_messages(finished)["demo__pay"].text == action
+
+
 @pytest.mark.parametrize("server", ["2025-11-25"], indirect=True)
 async def test_urls_first_and_then_the_call(make_toolkit: MakeToolkit, alice: Person, server: ProtectedServer) -> None:
     """2025-11-25's error -32042: an interrupt in URL mode; after it the same call goes through."""

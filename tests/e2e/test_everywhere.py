@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import Thread
@@ -257,10 +258,12 @@ def other_loops() -> Iterator[list[asyncio.AbstractEventLoop]]:
 
 @pytest.mark.slow
 @one_era
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what belongs to a loop that has ended goes with it
 async def test_one_agent_in_many_loops_and_threads(
     make_toolkit: MakeToolkit, alice: Person, other_loops: list[asyncio.AbstractEventLoop]
 ) -> None:
-    """This loop, two others, and `invoke` in threads without one, at once on the same graph: nothing shared belongs to a loop."""
+    """This loop, two others, threads with a loop of their own for one run, and `invoke` in threads without one, all at once on the same
+    graph: nothing shared belongs to a loop."""
     await log_in(make_toolkit, alice)
     async with make_toolkit() as toolkit:
         agent = create_agent(calling("demo__whoami"), await toolkit.aget_tools(), checkpointer=InMemorySaver())
@@ -269,8 +272,10 @@ async def test_one_agent_in_many_loops_and_threads(
             there = agent.ainvoke(HELLO, as_user("alice", f"there-{number}"))
             runs.append(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there, other_loops[number % 2])))
             runs.append(asyncio.to_thread(agent.invoke, HELLO, as_user("alice", f"sync-{number}")))
+            runs.append(asyncio.to_thread(asyncio.run, agent.ainvoke(HELLO, as_user("alice", f"own-{number}"))))
             runs.append(agent.ainvoke(HELLO, as_user("alice", f"here-{number}")))
         results = await asyncio.gather(*runs)
+    gc.collect()
     assert {tool_messages(result)["demo__whoami"].text for result in results} == {"alice"}
 
 

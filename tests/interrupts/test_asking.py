@@ -148,6 +148,32 @@ async def test_a_run_goes_on_without_an_answer_when_the_login_came(asking: Anew,
     assert (await graph.ainvoke(None, CONFIG))["out"] == ["done"]
 
 
+@pytest.mark.parametrize("value", [True, False, "", "done", 0, [], {"status": "authorized"}, {"anything": "else"}], ids=repr)
+async def test_whatever_wakes_a_run_lets_it_go_on(asking: Anew, login: Login, value: Any) -> None:
+    """As LangGraph delivers it, also what is false: the login decides."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    await graph.ainvoke({}, CONFIG)
+    login.there = True
+    assert (await graph.ainvoke(Command(resume=value), CONFIG))["out"] == ["done"]
+
+
+async def test_an_empty_answer_answers_nothing(asking: Anew, login: Login) -> None:
+    """LangGraph takes `{}` for answers by id, of which there are none: the question stays as it was."""
+
+    async def node(state: State) -> State:
+        return {"out": [await adrive(asking.converse(login.attempt))]}
+
+    graph = graph_of(node)
+    stopped = await graph.ainvoke({}, CONFIG)
+    again = await graph.ainvoke(Command(resume={}), CONFIG)
+    assert [found["attempt"] for found in auth_interrupts(again)] == [1]
+    assert again["__interrupt__"][0].id == stopped["__interrupt__"][0].id
+
+
 async def test_resuming_too_early_asks_again_and_in_the_end_gives_up(asking: Anew, login: Login) -> None:
     """Attempts 1, 2, 3, each its own interrupt; the fourth time the call ends with an error it can show the model."""
 
