@@ -1,4 +1,4 @@
-"""What servers say while they work, in the stream of the run: in order, and before the result, over every transport."""
+"""Runs and calls that are under way, over every transport: what servers say while they work, and what they hear when a run is cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_mcp_oauth import MCPOAuthMiddleware, MCPOAuthToolkit
-from tests.connections.mcp_servers import ERAS, Example, add_reporting_tools, app_of, serving
+from tests.connections.mcp_servers import ERAS, Example, add_reporting_tools, app_of, serving, until
 
 from .agents import ARGUMENTS, CONFIG, HELLO, calling, tool_messages
 from .conftest import KEY
@@ -36,12 +36,17 @@ WAYS = [
 
 
 @pytest.fixture
-def server(transport: str) -> Iterator[dict[str, Any]]:
+def example() -> Example:
+    return Example()
+
+
+@pytest.fixture
+def server(transport: str, example: Example) -> Iterator[dict[str, Any]]:
     """The same server, over this transport."""
     if transport.endswith("program"):
         yield {"command": sys.executable, "args": [PROGRAM]}
         return
-    mcp = add_reporting_tools(Example().mcp)
+    mcp = add_reporting_tools(example.mcp)
     app = mcp.sse_app() if transport == "sse" else app_of(mcp, transport)
     with serving(app) as origin:
         yield {"url": f"{origin}/sse", "transport": "sse"} if transport == "sse" else {"url": f"{origin}/mcp"}
@@ -108,3 +113,17 @@ async def test_a_server_that_has_other_tools_now(toolkit: MCPOAuthToolkit) -> No
     result = await agent.ainvoke(HELLO, CONFIG)
     assert ["demo__grown" in names for names in model.offered] == [False, True, True]
     assert tool_messages(result)["demo__grown"].text == "grown"
+
+
+@pytest.mark.parametrize("transport", [*ERAS, "sse"])
+async def test_cancelling_the_run_cancels_the_call(toolkit: MCPOAuthToolkit, example: Example) -> None:
+    """At the server, where the tool ends; the session, or the stream, stays good for the next call."""
+    agent = create_agent(calling("demo__wait"), await toolkit.aget_tools(), checkpointer=InMemorySaver())
+    run = asyncio.create_task(agent.ainvoke(HELLO, CONFIG))
+    await until(lambda: "waiting" in example.events)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await until(lambda: "cancelled" in example.events)
+    other = create_agent(calling("demo__echo"), await toolkit.aget_tools())
+    assert tool_messages(await other.ainvoke(HELLO))["demo__echo"].text == "x"
