@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.authorizer.devices import Devices
-from langchain_mcp_oauth.authorizer.leases import LEASE, insist, under_lease, while_held
+from langchain_mcp_oauth.authorizer.leases import LEASE, under_lease, while_held
 from langchain_mcp_oauth.authorizer.refreshing import CLIENT_REJECTED, kept
 from langchain_mcp_oauth.authorizer.revoking import give_back, settle_all
+from langchain_mcp_oauth.authorizer.saving import being_saved, save
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import (
@@ -103,6 +104,7 @@ class Authorizing:
         self._lifetime = lifetime
         self._devices = Devices(world)
         self._flights: SingleFlight[tuple[GrantKey, Reason, tuple[str, ...], int], AuthorizationRequest | Grant] = SingleFlight()
+        self._redemptions: SingleFlight[str, CompletedAuthorization] = SingleFlight()
         self._tidied: datetime | None = None
         self._unannounced: set[str] = set()
 
@@ -265,7 +267,8 @@ class Authorizing:
         while True:
             until = self._now() + CLAIM
             if await self._store.claim_request(request.auth_id, now=self._now(), until=until):
-                return await self._redeem(request, code, until)
+                # In a task of its own: the code is spent, and a browser or a caller that goes away must not take the tokens along.
+                return await self._redemptions.run(request.auth_id, partial(self._redeem, request, code, until))
             current = await self._store.load_request(request.auth_id)
             if current is None or current.status is not RequestStatus.REDEEMING:
                 return await self._outcome(current or request)
@@ -280,6 +283,17 @@ class Authorizing:
         return _completed(request, grant)
 
     async def _redeem(self, request: AuthorizationRequest, code: SecretStr, until: datetime) -> CompletedAuthorization:
+        spent = ("redeem", request.auth_id)
+        saved: Grant | None = await being_saved(self._world, spent)
+        if saved is None:
+            grant = await self._exchange(request, code, until)
+            saved = await save(self._world, spent, partial(self._save, request, grant))
+        completed = _completed(request, saved)
+        self._world.events.note(AuthorizationCompleted(**self._story(request), missing_scopes=completed.missing_scopes))
+        await self._answered(request)
+        return completed
+
+    async def _exchange(self, request: AuthorizationRequest, code: SecretStr, until: datetime) -> Grant:
         sendable = replace(request, client=self._world.with_secret(request.key, request.client))
         flow = exchange(sendable, code, self._world.server(request.key), self._now())
         try:
@@ -290,16 +304,14 @@ class Authorizing:
             if refusal.oauth_error in CLIENT_REJECTED:
                 await self._store.delete_client(request.client, request.key.url)
             raise
-        grant = request.granted(tokens)
-        save = partial(self._store.grant_request, request.auth_id, grant)  # the code is spent: these must not be lost
-        saved = await insist(save, until=until, now=self._now, sleep=self._world.sleep) or await kept(self._store, grant)
+        return request.granted(tokens)
+
+    async def _save(self, request: AuthorizationRequest, grant: Grant) -> Grant:
+        saved = await self._store.grant_request(request.auth_id, grant) or await kept(self._store, grant)
         if saved is None:  # the user disconnected while we were at it: what came is given back, not kept
             await give_back(self._world, grant)
             raise RequestUsedError(f"{request.key.server!r} was disconnected, or asked for again, before this answer. Start again.")
-        completed = _completed(request, saved)
-        self._world.events.note(AuthorizationCompleted(**self._story(request), missing_scopes=completed.missing_scopes))
-        await self._answered(request)
-        return completed
+        return saved
 
     def _failed(self, request: AuthorizationRequest, error: str, *, denied: bool) -> None:
         self._world.events.note(AuthorizationFailed(**self._story(request), error=error, denied=denied))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
-from langchain_mcp_oauth.authorizer.leases import EXCHANGE_SECONDS, insist
+from langchain_mcp_oauth.authorizer.leases import EXCHANGE_SECONDS
+from langchain_mcp_oauth.authorizer.refreshing import kept
 from langchain_mcp_oauth.authorizer.revoking import give_back
+from langchain_mcp_oauth.authorizer.saving import being_saved, save
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import AuthorizationDenied, TokenEndpointError
 from langchain_mcp_oauth.models import AuthorizationRequest, Grant, Lease, RequestStatus
@@ -38,6 +41,9 @@ class Devices:
             AuthorizationDenied: the person refused.
             ConnectionFailed, StoreError: it could not be found out; the code is still good.
         """
+        saved: Grant | None = await being_saved(self._world, _spent(request))
+        if saved is not None:
+            return saved
         lease = await self._may_look(request)
         if lease is None:
             return None
@@ -48,24 +54,17 @@ class Devices:
         except TokenEndpointError as refusal:
             await self._refused(request, refusal.oauth_error, lease)
             return None
-        grant = request.granted(tokens)
-        saved = await self._keep(request, grant)
+        return await save(self._world, _spent(request), partial(self._save, request, request.granted(tokens)))
+
+    async def _save(self, request: AuthorizationRequest, grant: Grant) -> Grant | None:
+        store, now = self._world.store, self._world.now()
+        claimed = await store.claim_request(request.auth_id, now=now, until=now + timedelta(seconds=EXCHANGE_SECONDS))
+        status = None if claimed else await store.load_request(request.auth_id)
+        ours = claimed or (status is not None and status.status is RequestStatus.REDEEMING)
+        saved = (await store.grant_request(request.auth_id, grant) if ours else None) or await kept(store, grant)
         if saved is None:  # the user disconnected while we were at it
             await give_back(self._world, grant)
         return saved
-
-    async def _keep(self, request: AuthorizationRequest, grant: Grant) -> Grant | None:
-        """The code is spent: these tokens must not be lost."""
-        store, now = self._world.store, self._world.now
-        until = now() + timedelta(seconds=EXCHANGE_SECONDS)
-
-        async def keep() -> Grant | None:
-            claimed = await store.claim_request(request.auth_id, now=now(), until=until)
-            status = None if claimed else await store.load_request(request.auth_id)
-            ours = claimed or (status is not None and status.status is RequestStatus.REDEEMING)
-            return await store.grant_request(request.auth_id, grant) if ours else None
-
-        return await insist(keep, until=until, now=now, sleep=self._world.sleep)
 
     async def _may_look(self, request: AuthorizationRequest) -> Lease | None:
         slowed = await self._world.store.counted(_slowed(request), now=self._world.now())
@@ -85,6 +84,10 @@ class Devices:
         if denied:
             message = f"The authorization for {request.key.server!r} was refused at {request.issuer} ({error})."
             raise AuthorizationDenied(message, oauth_error=error)
+
+
+def _spent(request: AuthorizationRequest) -> tuple[str, ...]:
+    return ("device", request.auth_id)
 
 
 def _slowed(request: AuthorizationRequest) -> tuple[str, ...]:

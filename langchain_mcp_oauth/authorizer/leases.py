@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from langchain_mcp_oauth.errors import ConnectionFailed, StoreError, StoreUnavailable
+from langchain_mcp_oauth.errors import ConnectionFailed, StoreError
 from langchain_mcp_oauth.http.driving import DEADLINE
 from langchain_mcp_oauth.models import Lease
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.store.contract import TokenStore
 
-__all__ = ["EXCHANGE_SECONDS", "LEASE", "insist", "release", "under_lease", "wait_for_lease", "while_held"]
+__all__ = ["EXCHANGE_SECONDS", "FIRST_PAUSE", "LEASE", "LONGEST_PAUSE", "release", "under_lease", "wait_for_lease", "while_held"]
 
 T = TypeVar("T")
 
@@ -119,22 +119,3 @@ def while_held(flow: Flow[T], *, until: datetime, now: Callable[[], datetime]) -
     except StopIteration as end:
         result: T = end.value
         return result
-
-
-async def insist(
-    write: Callable[[], Awaitable[T]], *, until: datetime, now: Callable[[], datetime], sleep: Callable[[float], Awaitable[None]]
-) -> T:
-    """Write what cannot be had a second time: again and again while the database is away, until that time.
-
-    Raises:
-        StoreUnavailable: it is still away.
-    """
-    pause = FIRST_PAUSE
-    while True:
-        try:
-            return await write()
-        except StoreUnavailable:
-            if now() + timedelta(seconds=pause) > until:
-                raise
-        await sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)

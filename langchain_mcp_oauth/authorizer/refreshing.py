@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from langchain_mcp_oauth.authorizer.leases import LEASE, insist, release, wait_for_lease, while_held
+from langchain_mcp_oauth.authorizer.leases import LEASE, release, wait_for_lease, while_held
 from langchain_mcp_oauth.authorizer.revoking import give_back
+from langchain_mcp_oauth.authorizer.saving import being_saved, save
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.authorizer.world import World
 from langchain_mcp_oauth.errors import TokenEndpointError
@@ -49,6 +50,10 @@ class Refresher:
         return await self._flights.run((stale.key, stale.version), lambda: self._refresh_alone(stale))
 
     async def _refresh_alone(self, stale: Grant) -> Grant | Reason:
+        saved: Grant | Reason | None = await being_saved(self._world, _spent(stale))
+        if saved is not None:
+            return saved
+
         async def take() -> Grant | Reason | Lease | None:
             current, lease = await self._store.lease_grant(stale.key, stale.version, now=self._world.now(), duration=LEASE)
             if current is None:
@@ -70,10 +75,12 @@ class Refresher:
                 self._note(grant, began, refusal.oauth_error or refusal.code)
                 return await self._refused(grant, refusal)
             self._note(grant, began)
-            fresh = replace(grant, tokens=tokens)  # the old refresh token may be spent: these must not be lost
-            save = partial(self._store.save_grant, fresh, replaces=grant.version, lease=lease)
-            saved = await insist(save, until=lease.until, now=now, sleep=world.sleep)
-            held.pop_all()  # the lease was given back with that
+            held.pop_all()  # the lease is given back with what is saved, or ends by itself: nobody is to send the spent token meanwhile
+        fresh = replace(grant, tokens=tokens)
+        return await save(world, _spent(grant), partial(self._save, fresh, lease))
+
+    async def _save(self, fresh: Grant, lease: Lease) -> Grant | Reason:
+        saved = await self._store.save_grant(fresh, replaces=fresh.version, lease=lease)
         return saved or await kept(self._store, fresh) or await self._overtaken(fresh)
 
     def _note(self, grant: Grant, began: datetime, error: str | None = None) -> None:
@@ -96,6 +103,10 @@ class Refresher:
         """A newer login, or a disconnect, came while we refreshed: theirs counts, ours is given back (RFC 7009)."""
         await give_back(self._world, fresh)
         return await self._store.load_grant(fresh.key) or Reason.EXPIRED
+
+
+def _spent(grant: Grant) -> tuple[str, ...]:
+    return ("refresh", grant.key.user_id, grant.key.server, grant.key.url, str(grant.version))
 
 
 async def kept(store: TokenStore, grant: Grant) -> Grant | None:

@@ -38,9 +38,15 @@ class SingleFlight(Generic[K, T]):
             task = asyncio.get_running_loop().create_task(self._fly(key, flight, work))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        landing = asyncio.wrap_future(flight)
-        landing.add_done_callback(_seen)
-        return await asyncio.shield(landing)
+        return await _landed(flight)
+
+    async def join(self, key: K) -> T | None:
+        """The result of the same key's work that is under way; None if there is none."""
+        with self._lock:
+            flight = self._flights.get(key)
+        if flight is None:
+            return None
+        return await _landed(flight)
 
     async def _fly(self, key: K, flight: Future[T], work: Callable[[], Awaitable[T]]) -> None:
         try:
@@ -59,6 +65,12 @@ class SingleFlight(Generic[K, T]):
     def _land(self, key: K) -> None:
         with self._lock:
             del self._flights[key]
+
+
+async def _landed(flight: Future[T]) -> T:
+    landing = asyncio.wrap_future(flight)
+    landing.add_done_callback(_seen)
+    return await asyncio.shield(landing)
 
 
 def _seen(landing: asyncio.Future[Any]) -> None:

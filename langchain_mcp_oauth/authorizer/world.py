@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.events import Events
 from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Drive, Flow
@@ -34,6 +35,8 @@ class World:
     """URL-safe text made of that many random bytes."""
     events: Events = field(default_factory=Events)
     """Where it is said what happened."""
+    saving: SingleFlight[tuple[str, ...], Any] = field(default_factory=SingleFlight)
+    """What could not be saved yet (`authorizer/saving.py`)."""
     foreign: Mapping[str, Collection[Place]] = field(default_factory=dict)
     """By server, what belongs to others on loopback, which no conversation about it goes to."""
 

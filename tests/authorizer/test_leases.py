@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from langchain_mcp_oauth.authorizer.leases import FIRST_PAUSE, LEASE, LONGEST_PAUSE, PATIENCE, insist, under_lease
+from langchain_mcp_oauth.authorizer.leases import FIRST_PAUSE, LEASE, LONGEST_PAUSE, PATIENCE, under_lease
 from langchain_mcp_oauth.errors import ConnectionFailed, StoreUnavailable
 from langchain_mcp_oauth.models import Lease
 from langchain_mcp_oauth.store.sqlmodel import SQLModelTokenStore
@@ -111,31 +111,6 @@ async def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_ever(store: SQ
         await under_lease(store, ("n",), settled=nothing, work=work, now=clock, sleep=clock.sleep)
     assert stuck.value.retryable
     assert clock() - started <= timedelta(seconds=PATIENCE + 2 * LONGEST_PAUSE)
-
-
-async def test_what_cannot_be_had_again_is_written_when_the_database_is_back(clock: Clock) -> None:
-    """Tokens for which a refresh token was spent are not lost to a database that restarts."""
-    answers = iter([StoreUnavailable("gone"), StoreUnavailable("gone"), None])
-
-    async def write() -> str:
-        if (error := next(answers)) is not None:
-            raise error
-        return "saved"
-
-    assert await insist(write, until=clock() + LEASE, now=clock, sleep=clock.sleep) == "saved"
-    assert len(clock.pauses) == 2
-
-
-async def test_insisting_ends_with_the_lease(clock: Clock) -> None:
-    """Then others may be at it."""
-    until = clock() + LEASE
-
-    async def write() -> str:
-        raise StoreUnavailable("gone")
-
-    with pytest.raises(StoreUnavailable):
-        await insist(write, until=until, now=clock, sleep=clock.sleep)
-    assert clock() <= until
 
 
 async def test_a_lease_that_cannot_be_given_back_ends_by_itself(

@@ -19,6 +19,7 @@ import time_machine
 from sqlalchemy import Engine, create_engine, event
 
 from langchain_mcp_oauth import AuthRequired, ConnectionFailed, MCPOAuthError, MCPOAuthToolkit, SQLModelTokenStore, StoreUnavailable
+from langchain_mcp_oauth.authorizer import saving
 from langchain_mcp_oauth.http import driving
 from langchain_mcp_oauth.testing import Person, ProtectedServer
 
@@ -277,6 +278,63 @@ async def test_tokens_outlive_a_database_that_is_away_for_a_moment(
     monkeypatch.setattr(toolkit.store, "save_grant", away_at_first)
     assert await text_of(tools["whoami"]) == "alice"
     assert (server.count(path="/authorize", method="GET"), server.authorization_server.reuses) == (1, 0)
+
+
+@pytest.mark.parametrize("method", ["save_grant", "grant_request"])
+async def test_tokens_outlive_a_database_that_is_away_for_long(
+    method: str, toolkit: MCPOAuthToolkit, server: ProtectedServer, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh token, or a code, is spent, and only then the database goes away, for longer than anybody waits: a retryable error, each
+    time. Later, when every lease and claim has ended and it is back, what came is saved. Nothing was sent twice, and nobody is asked."""
+    monkeypatch.setattr(saving, "PATIENCE", 0.2)
+    monkeypatch.setattr(saving, "LONGEST_PAUSE", 0.02)
+    with pytest.raises(AuthRequired) as asked:
+        await toolkit.aget_tools()
+    callback_url = await alice.aapprove(asked.value.authorization_url)
+    whoami: Any = None
+
+    async def do() -> Any:
+        return await (text_of(whoami) if whoami else toolkit.complete_authorization(callback_url))
+
+    if method == "save_grant":
+        await do()
+        whoami = (await tools_of(toolkit))["whoami"]
+        server.expire_tokens()
+    write, away = getattr(toolkit.store, method), True
+
+    async def perhaps(*arguments: Any, **options: Any) -> Any:
+        if away:
+            raise StoreUnavailable("gone")
+        return await write(*arguments, **options)
+
+    monkeypatch.setattr(toolkit.store, method, perhaps)
+    spent = server.count(path="/token")
+    for later in (0, 31, 62):
+        with time_machine.travel(time.time() + later, tick=True), pytest.raises(StoreUnavailable) as refused:
+            await do()
+        assert refused.value.retryable
+    away = False
+    await do()
+    assert await text_of((await tools_of(toolkit))["whoami"]) == "alice"
+    assert server.count(path="/token") == spent + 1
+    assert (server.count(path="/authorize", method="GET"), server.authorization_server.reuses) == (1, 0)
+
+
+async def test_an_answer_survives_whoever_brought_it(toolkit: MCPOAuthToolkit, server: ProtectedServer, alice: Person) -> None:
+    """Whoever redeems it is cancelled while the code is exchanged: the login is completed all the same."""
+    with pytest.raises(AuthRequired) as asked:
+        await toolkit.aget_tools()
+    gate = server.hold_token_endpoint()
+    callback_url = await alice.aapprove(asked.value.authorization_url)
+    redeeming = asyncio.create_task(toolkit.complete_authorization(callback_url))
+    await gate.await_entered(timeout=60)
+    redeeming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await redeeming
+    gate.open()
+    await toolkit.complete_authorization(callback_url)
+    assert await text_of((await tools_of(toolkit))["whoami"]) == "alice"
+    assert (server.count(path="/token"), server.authorization_server.reuses) == (1, 0)
 
 
 async def test_a_database_that_saves_and_cannot_say_so(
