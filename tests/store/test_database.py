@@ -192,6 +192,58 @@ async def test_a_broken_table_is_not_called_unavailable(shared_database: str) ->
     await store.aclose()
 
 
+TROUBLES = {
+    "disk full": "53100",
+    "out of memory": "53200",
+    "too many connections": "53300",
+    "read-only": "25006",
+    "lock timeout": "55P03",
+    "statement timeout": "57014",
+    "shutting down": "57P01",
+    "starting up": "57P03",
+    "I/O error": "58030",
+}
+"""PostgreSQL's error codes (appendix A) for what passes."""
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("code", TROUBLES.values(), ids=TROUBLES)
+async def test_a_postgres_in_trouble_is_unavailable(postgres: str, code: str) -> None:
+    """A write that it refuses with one of these changes nothing and can be tried again; once it is well, the same succeeds."""
+    store = a_store(postgres)
+    await fill(store)
+    refuse = f"BEGIN RAISE EXCEPTION 'canary' USING ERRCODE = '{code}'; END"
+    execute(
+        postgres,
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${refuse}$$",
+        "CREATE TRIGGER trouble BEFORE INSERT OR UPDATE OR DELETE ON mcp_oauth_grants EXECUTE FUNCTION refuse()",
+    )
+    before = rows(postgres)
+    for write in (lambda: store.save_grant(a_grant()), lambda: store.disconnect(KEY, now=NOW)):
+        with pytest.raises(StoreUnavailable) as caught:
+            await write()
+        assert caught.value.retryable
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
+    assert rows(postgres) == before
+    assert await store.load_grant(KEY), "what can be read is read"
+    execute(postgres, "DROP TRIGGER trouble ON mcp_oauth_grants")
+    assert await store.disconnect(KEY, now=NOW)
+    await store.aclose()
+
+
+@pytest.mark.postgres
+async def test_a_postgres_that_only_reads_is_unavailable(postgres: str) -> None:
+    """As a standby is, before it has taken over: logins can be read, and writing can be tried again."""
+    primary, standby = a_store(postgres), a_store(postgres + "%20-cdefault_transaction_read_only%3Don", migrate=False)
+    await fill(primary)
+    assert await standby.load_grant(KEY) == await primary.load_grant(KEY)
+    with pytest.raises(StoreUnavailable) as caught:
+        await standby.acquire_lease(("x",), now=NOW, duration=minutes(1))
+    assert caught.value.retryable
+    await primary.aclose()
+    await standby.aclose()
+
+
 @pytest.mark.postgres
 async def test_a_key_too_long_for_postgres_is_not_called_unavailable(postgres: str) -> None:
     """Its indexes take about 2,700 bytes a row."""
