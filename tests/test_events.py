@@ -189,7 +189,7 @@ def secrets_of(grant: Grant) -> list[str]:
 
 @pytest.mark.parametrize("way", ["async", "sync"])
 async def test_langchains_callbacks_hear_that_a_person_is_needed(toolkit: MCPOAuthToolkit, server: ProtectedServer, way: str) -> None:
-    """As the custom event `mcp_auth_required`, without the URL."""
+    """As the custom event `mcp_auth_required`, without the URL; of a call with its server among the tags, and what MCP says of the tool."""
     heard = Listener()
     await log_in(toolkit)
     whoami = next(tool for tool in await toolkit.aget_tools() if tool.name == "demo__whoami")
@@ -198,6 +198,8 @@ async def test_langchains_callbacks_hear_that_a_person_is_needed(toolkit: MCPOAu
     with pytest.raises(AuthRequired):
         await calls[way]({}, {"callbacks": [heard]})
     [(name, data)] = heard.events
+    [(tags, metadata)] = heard.calls
+    assert (tags, metadata["mcp"]["server"]["name"]) == (["mcp", "demo"], "Example")
     assert name == "mcp_auth_required"
     assert (data["server"], data["reason"], data["tool_name"]) == ("demo", "login", "demo__whoami")
     assert "http" not in str({key: value for key, value in data.items() if key != "issuer"})
@@ -206,6 +208,10 @@ async def test_langchains_callbacks_hear_that_a_person_is_needed(toolkit: MCPOAu
 class Listener(BaseCallbackHandler):
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
+        self.calls: list[tuple[list[str] | None, dict[str, Any]]] = []
+
+    def on_tool_start(self, serialized: dict[str, Any], input_str: str, *, tags: Any = None, metadata: Any = None, **_: Any) -> None:
+        self.calls.append((tags, metadata))
 
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_: Any) -> None:
         self.events.append((name, data))

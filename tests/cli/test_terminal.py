@@ -23,9 +23,11 @@ def allowed(server: ProtectedServer) -> list[str]:
 
 
 def test_logging_in_from_another_machine(server: ProtectedServer, home: dict[str, str]) -> None:
-    """Without a browser here: the address is shown, the one that the browser ended up at is pasted, colours say how it went."""
+    """Without a browser here: the address is shown, the one that the browser ended up at is pasted, colours say how it went. What may take
+    a second is said meanwhile."""
     colours = {**home, "TERM": "xterm-256color", "NO_COLOR": ""}
     with at_a_terminal(command("login", f"demo={server.url}", "--paste", *allowed(server)), colours) as terminal:
+        terminal.wait_for("Asking demo who gives logins …")
         url = terminal.wait_for(r"(http://127\.0\.0\.1:\d+/authorize\?\S+)\s")[1]
         terminal.wait_for("Paste it here")
         terminal.type(Person("ada").approve(url))

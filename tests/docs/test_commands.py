@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from langchain_mcp_oauth.cli import app
+from langchain_mcp_oauth.cli.settings import read_settings
 from langchain_mcp_oauth.testing import ProtectedServer
 
 from .pages import ADDRESS, ROOT, page_names, read_blocks
@@ -85,6 +86,26 @@ def test_our_commands_run(page: str, linear: ProtectedServer, tmp_path: Path, mo
             _, *arguments = shlex.split(expandvars(command.text.replace(ADDRESS, linear.url)))
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, f"{command.text}\n{result.output}"
+
+
+def test_the_configuration_file_can_be_read(tmp_path: Path) -> None:
+    """The one that is shown, with every server in it."""
+    [shown] = [block.text for block in read_blocks("docs/command-line.md") if block.language == "toml"]
+    (tmp_path / "servers.toml").write_text(shown)
+    settings = read_settings(tmp_path / "servers.toml", None, None, None)
+    assert (settings.user, settings.proxy, list(settings.servers)) == ("ada", "http://proxy.internal:3128", ["linear", "tickets"])
+
+
+def test_the_doctor_says_what_is_shown() -> None:
+    """Of a server whose authorization server does not mention PKCE, word for word but for the addresses."""
+    [shown] = [block.text for block in read_blocks("docs/command-line.md") if "doctor https" in block.text]
+    with ProtectedServer(metadata={"code_challenge_methods_supported": None}) as server:
+        allowed = [f"--allow={host}" for host in server.allowed_private_hosts]
+        said = CliRunner().invoke(app, ["doctor", server.url, *allowed]).stdout
+        names = {server.url.removesuffix("/mcp"): "https://mcp.example", server.issuer: "https://login.example"}
+    for address, name in names.items():
+        said = said.replace(address, name)
+    assert said.splitlines() == shown.splitlines()[1:]
 
 
 @pytest.mark.parametrize("command", INSTALLS, ids=lambda command: command.text)
