@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 import langchain_mcp_oauth
-from langchain_mcp_oauth import errors
+from langchain_mcp_oauth import MCPOAuthToolkit, errors
 from langchain_mcp_oauth.cli import app, logins
 from langchain_mcp_oauth.cli.printing import Exit, Printer, exit_of
 from langchain_mcp_oauth.store import SQLModelTokenStore
@@ -67,6 +67,17 @@ def test_from_login_to_logout(run: Run, server: ProtectedServer, browser: list[s
     assert "Logged out of demo." in results[-1].stdout
     assert run("call", f"demo={server.url}", "whoami").exit_code == Exit.LOGIN_NEEDED
     assert not [secret for secret in secrets for result in results if secret in result.output]
+
+
+def test_a_script_uses_the_login_of_the_terminal(run: Run, server: ProtectedServer, browser: list[str]) -> None:
+    """Same server, address and user; the database is the same without being named."""
+    assert run("login", f"demo={server.url}", "--user=me").exit_code == Exit.OK
+
+    async def whose() -> list[bool]:
+        async with MCPOAuthToolkit({"demo": server.url}, allowed_private_hosts=server.allowed_private_hosts) as toolkit:
+            return [(await toolkit.status(user_id=user))["demo"].connected for user in ("me", "ada")]
+
+    assert asyncio.run(whose()) == [True, False]
 
 
 def test_every_command_has_a_document_with_stable_keys(run: Run, server: ProtectedServer, browser: list[str]) -> None:
