@@ -9,7 +9,7 @@
 
 from langchain_mcp_oauth.http.client import GuardedTransport, check_proxy, guarded_client, user_agent
 from langchain_mcp_oauth.http.driving import connection_failed, drive, is_certificate_error, place_of, read_body
-from langchain_mcp_oauth.http.guard import Resolver, host_port, is_public, resolve
+from langchain_mcp_oauth.http.guard import Resolver, host_port, resolve
 from langchain_mcp_oauth.http.reaching import Reach
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "guarded_client",
     "host_port",
     "is_certificate_error",
-    "is_public",
     "place_of",
     "read_body",
     "resolve",

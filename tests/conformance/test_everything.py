@@ -33,7 +33,7 @@ def kinds(blocks: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
 
 
 async def test_results_of_every_kind(toolkit: MCPOAuthToolkit) -> None:
-    """In the order in which the server gave them; links to what is not on the public web stay text."""
+    """In the order in which the server gave them; links are text."""
     tools = await tools_of(toolkit)
 
     async def content(tool: str, **arguments: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_mcp_oauth.http import is_public
+from langchain_mcp_oauth.http.guard import is_public
 
 PUBLIC = [
     "8.8.8.8",
