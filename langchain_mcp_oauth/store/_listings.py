@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, UpdateBase, and_, tuple_
+from sqlalchemy import UpdateBase, tuple_
 from sqlmodel import Session, col, delete, select, update
 
 from langchain_mcp_oauth.models import GrantKey, Listing
-from langchain_mcp_oauth.store._statements import change, insert_all
+from langchain_mcp_oauth.store._statements import change, insert_all, of
 from langchain_mcp_oauth.store.sealing import Sealer
 from langchain_mcp_oauth.store.tables import DocumentRow, ListingRow
 
@@ -36,11 +36,11 @@ def load_documents(session: Session, digests: Collection[str]) -> Iterable[Docum
 
 
 def forget(session: Session, key: GrantKey) -> None:
-    change(session, delete(ListingRow).where(_of(key)))
+    change(session, delete(ListingRow).where(of(ListingRow, key)))
 
 
 def outdated(key: GrantKey, now: datetime) -> UpdateBase:
-    return update(ListingRow).where(_of(key), col(ListingRow.fresh_until) > now).values(fresh_until=now)
+    return update(ListingRow).where(of(ListingRow, key), col(ListingRow.fresh_until) > now).values(fresh_until=now)
 
 
 def unnamed_documents() -> UpdateBase:
@@ -48,10 +48,6 @@ def unnamed_documents() -> UpdateBase:
 
 
 _KEY = (col(ListingRow.user_id), col(ListingRow.server), col(ListingRow.url))
-
-
-def _of(key: GrantKey) -> ColumnElement[bool]:
-    return and_(*(column == part for column, part in zip(_KEY, astuple(key), strict=True)))
 
 
 def _place(listing: Listing) -> tuple[str, ...]:

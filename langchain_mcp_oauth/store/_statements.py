@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Protocol
 
-from sqlalchemy import ColumnElement, UpdateBase
-from sqlmodel import Session, SQLModel, insert, update
+from sqlalchemy import ColumnElement, UpdateBase, and_
+from sqlmodel import Session, SQLModel, col, insert, update
 
-__all__ = ["change", "insert_all", "put", "put_read"]
+from langchain_mcp_oauth.models import GrantKey
+
+__all__ = ["change", "insert_all", "of", "put", "put_read"]
+
+
+class Keyed(Protocol):
+    """A table of which each row belongs to one user at one server URL."""
+
+    user_id: str
+    server: str
+    url: str
+
+
+def of(table: type[Keyed], key: GrantKey) -> ColumnElement[bool]:
+    return and_(col(table.user_id) == key.user_id, col(table.server) == key.server, col(table.url) == key.url)
 
 
 def change(session: Session, statement: UpdateBase) -> int:

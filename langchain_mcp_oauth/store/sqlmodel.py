@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 from anyio import to_thread
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Engine, and_, inspect, or_
+from sqlalchemy import ColumnElement, Engine, and_
 from sqlmodel import Session, col, delete, select, update
 
-from langchain_mcp_oauth.errors import StoreCorruptError, StoreError, StoreKeyError
+from langchain_mcp_oauth.errors import StoreError
 from langchain_mcp_oauth.models import (
-    TRANSITIONS,
     AuthorizationRequest,
     ClientRegistration,
     Credentials,
@@ -32,47 +29,24 @@ from langchain_mcp_oauth.models import (
     Listing,
     RequestStatus,
 )
-from langchain_mcp_oauth.store import _leases, _listings, _rows
+from langchain_mcp_oauth.store import _leases, _listings, _pins, _requests, _revocations, _rows
 from langchain_mcp_oauth.store._database import Database
-from langchain_mcp_oauth.store._statements import change, put, put_read
+from langchain_mcp_oauth.store._resealing import reseal
+from langchain_mcp_oauth.store._statements import change, of, put, put_read
 from langchain_mcp_oauth.store.contract import TokenStore
 from langchain_mcp_oauth.store.keys import choose_keys
 from langchain_mcp_oauth.store.sealing import Keys, Sealer
 from langchain_mcp_oauth.store.tables import (
     SEALED,
     ClientRow,
-    CounterRow,
     CredentialsRow,
     GrantRow,
-    LeaseRow,
-    PinRow,
     RequestRow,
-    RevocationRow,
-    SealedRow,
-    digest,
 )
 
 __all__ = ["SQLModelTokenStore"]
 
 T = TypeVar("T")
-
-MAX_PINS = 5_000
-"""Tools of one user at one server whose fingerprints are remembered: a server may list other names each time."""
-
-REVOKED_WITHIN = timedelta(minutes=1)
-"""What whoever disconnects has for telling the issuer, before others may do it; two exchanges fit in."""
-
-REVOKED_UNTIL = timedelta(days=30)
-"""How long a disconnected grant whose issuer cannot be told is kept for that."""
-
-MAX_REVOCATIONS = 100
-
-KEPT = timedelta(days=1)
-"""How long an ended request is remembered, so that a late callback is told what became of it."""
-
-
-RESEALED = 500
-"""Rows that are sealed with a new key in one transaction: a tenth of a second, in which nobody else changes them."""
 
 
 class SQLModelTokenStore(TokenStore):
@@ -126,7 +100,7 @@ class SQLModelTokenStore(TokenStore):
         return await self._read(lambda session: self._grant(session, key))
 
     def _grant(self, session: Session, key: GrantKey) -> Grant | None:
-        row = session.exec(select(GrantRow).where(_of(GrantRow, key))).one_or_none()
+        row = session.exec(select(GrantRow).where(of(GrantRow, key))).one_or_none()
         return _rows.read_grant(row, self._sealer) if row else None
 
     async def save_grant(self, grant: Grant, *, replaces: int | None = None, lease: Lease | None = None) -> Grant | None:
@@ -140,13 +114,13 @@ class SQLModelTokenStore(TokenStore):
     def _put_grant(self, session: Session, grant: Grant) -> Grant:
         stored = self._new_version(grant)
         _listings.forget(session, grant.key)
-        put(session, _rows.grant_row(stored, self._sealer), _of(GrantRow, grant.key))
+        put(session, _rows.grant_row(stored, self._sealer), of(GrantRow, grant.key))
         return stored
 
     def _replace_grant(self, session: Session, grant: Grant, version: int) -> Grant | None:
         stored = self._new_version(grant)
         row = _rows.grant_row(stored, self._sealer).model_dump()
-        replaced = change(session, update(GrantRow).where(_of(GrantRow, grant.key), col(GrantRow.version) == version).values(row))
+        replaced = change(session, update(GrantRow).where(of(GrantRow, grant.key), col(GrantRow.version) == version).values(row))
         return stored if replaced else None
 
     def _new_version(self, grant: Grant) -> Grant:
@@ -156,11 +130,11 @@ class SQLModelTokenStore(TokenStore):
         return 1 + (int.from_bytes(self._random(8)) >> 2)  # 62 bits: fits BIGINT and does not come twice
 
     async def mark_accepted(self, key: GrantKey, version: int, *, now: datetime) -> None:
-        statement = update(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True, used_at=now)
+        statement = update(GrantRow).where(of(GrantRow, key), col(GrantRow.version) == version).values(accepted=True, used_at=now)
         await self._write(lambda session: change(session, statement))
 
     async def delete_grant(self, key: GrantKey, version: int) -> bool:
-        statement = delete(GrantRow).where(_of(GrantRow, key), col(GrantRow.version) == version)
+        statement = delete(GrantRow).where(of(GrantRow, key), col(GrantRow.version) == version)
         return await self._write(lambda session: change(session, statement) == 1)
 
     async def list_grants(self, user_id: str) -> Sequence[Grant]:
@@ -174,16 +148,15 @@ class SQLModelTokenStore(TokenStore):
     async def disconnect(self, key: GrantKey, *, now: datetime) -> Grant | None:
         # Requests before the grant, as in `grant_request`: two transactions that lock in one order never wait for each other.
         def work(session: Session) -> Grant | None:
-            change(session, update(RequestRow).where(_of(RequestRow, key), _may_become(RequestStatus.SUPERSEDED)).values(_SUPERSEDED))
+            change(session, _requests.superseded(key))
             _listings.forget(session, key)
-            change(session, delete(CredentialsRow).where(_of(CredentialsRow, key)))
-            row = session.exec(select(GrantRow).where(_of(GrantRow, key)).with_for_update()).one_or_none()
+            change(session, delete(CredentialsRow).where(of(CredentialsRow, key)))
+            row = session.exec(select(GrantRow).where(of(GrantRow, key)).with_for_update()).one_or_none()
             if row is None:
                 return None
             session.delete(row)
             grant = _rows.read_grant(row, self._sealer)
-            if grant.revocation_endpoint:
-                session.add(_rows.revocation_row(grant, now + REVOKED_WITHIN, now + REVOKED_UNTIL, self._sealer))
+            _revocations.add(session, grant, now, self._sealer)
             return grant
 
         return await self._write(work)
@@ -191,44 +164,19 @@ class SQLModelTokenStore(TokenStore):
     # Revocations ------------------------------------------------------------------------------------------------------------
 
     async def claim_revocations(self, *, now: datetime, until: datetime) -> Sequence[Grant]:
-        due = select(RevocationRow).where(col(RevocationRow.due) <= now, col(RevocationRow.until) > now).order_by(col(RevocationRow.due))
-
-        def work(session: Session) -> list[Grant]:
-            claimed = []
-            for row in session.exec(due.limit(MAX_REVOCATIONS).with_for_update(skip_locked=True)):
-                row.due = until
-                with suppress(StoreKeyError, StoreCorruptError):
-                    claimed.append(_rows.read_revocation(row, self._sealer))
-            return claimed
-
-        return await self._write(work)
+        return await self._write(lambda session: _revocations.claim(session, now, until, self._sealer))
 
     async def end_revocation(self, grant: Grant) -> None:
-        statement = delete(RevocationRow).where(col(RevocationRow.version) == grant.version)
-        await self._write(lambda session: change(session, statement))
+        await self._write(lambda session: change(session, _revocations.ended(grant)))
 
     # Authorization requests -------------------------------------------------------------------------------------------------
 
     async def find_open_request(self, key: GrantKey, *, now: datetime) -> AuthorizationRequest | None:
-        def work(session: Session) -> AuthorizationRequest | None:
-            row = session.exec(select(RequestRow).where(_of(RequestRow, key), _PENDING, col(RequestRow.expires_at) > now)).one_or_none()
-            return _rows.read_request(row, self._sealer) if row else None
-
-        return await self._read(work)
+        return await self._load_request(_requests.find_open(key, now))
 
     async def open_request(self, request: AuthorizationRequest, *, now: datetime) -> AuthorizationRequest:
-        opened = replace(request, client=_rows.without_configured_secret(request.client))
-
-        def work(session: Session) -> AuthorizationRequest:
-            row = session.exec(select(RequestRow).where(_of(RequestRow, request.key), _PENDING)).one_or_none()
-            if row is not None:
-                if row.expires_at > now and _answers(current := _rows.read_request(row, self._sealer), request):
-                    return current
-                change(session, update(RequestRow).where(col(RequestRow.id) == row.id, _PENDING).values(_SUPERSEDED))
-            session.add(_rows.request_row(opened, self._sealer))
-            return opened
-
-        return await self._write(work)
+        stored = replace(request, client=_rows.without_configured_secret(request.client))
+        return await self._write(lambda session: _requests.open_one(session, stored, now, self._sealer))
 
     async def load_request(self, auth_id: str) -> AuthorizationRequest | None:
         return await self._load_request(col(RequestRow.auth_id) == auth_id)
@@ -237,37 +185,20 @@ class SQLModelTokenStore(TokenStore):
         return await self._load_request(col(RequestRow.state_hash) == _rows.hash_state(state))
 
     async def _load_request(self, which: ColumnElement[bool]) -> AuthorizationRequest | None:
-        def work(session: Session) -> AuthorizationRequest | None:
-            row = session.exec(select(RequestRow).where(which)).one_or_none()
-            return _rows.read_request(row, self._sealer) if row else None
-
-        return await self._read(work)
+        return await self._read(lambda session: _requests.load(session, which, self._sealer))
 
     async def claim_request(self, auth_id: str, *, now: datetime, until: datetime) -> bool:
-        open_still = and_(_PENDING, col(RequestRow.expires_at) > now)
-        abandoned = and_(_REDEEMING, col(RequestRow.redeeming_until) <= now)
-        claim = {"status": RequestStatus.REDEEMING.value, "redeeming_until": until}
-        statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, or_(open_still, abandoned)).values(claim)
+        statement = _requests.claimed(auth_id, now, until)
         return await self._write(lambda session: change(session, statement) == 1)
 
     async def grant_request(self, auth_id: str, grant: Grant) -> Grant | None:
-        this = and_(col(RequestRow.auth_id) == auth_id, _of(RequestRow, grant.key))
-        granted = update(RequestRow).where(this, _REDEEMING).values(status=RequestStatus.GRANTED.value)
-        opened = select(RequestRow.id).where(this).scalar_subquery()
-        # An older answer that is still on its way must not replace this one.
-        older = update(RequestRow).where(_of(RequestRow, grant.key), _REDEEMING, col(RequestRow.id) < opened).values(_SUPERSEDED)
-
         def work(session: Session) -> Grant | None:
-            if not change(session, granted):
-                return None
-            change(session, older)
-            return self._put_grant(session, grant)
+            return self._put_grant(session, grant) if _requests.grant(session, auth_id, grant.key) else None
 
         return await self._write(work)
 
     async def close_request(self, auth_id: str, status: RequestStatus) -> bool:
-        statement = update(RequestRow).where(col(RequestRow.auth_id) == auth_id, _may_become(status)).values(status=status.value)
-        return await self._write(lambda session: change(session, statement) == 1)
+        return await self._write(lambda session: change(session, _requests.closed(auth_id, status)) == 1)
 
     # Clients ----------------------------------------------------------------------------------------------------------------
 
@@ -296,14 +227,14 @@ class SQLModelTokenStore(TokenStore):
         def work(session: Session) -> Credentials:
             before = self._credentials(session, key)
             saved = Credentials(key=key, values={**(before.values if before else {}), **values}, version=self._unique())
-            put_read(session, _rows.credentials_row(saved, self._sealer), _of(CredentialsRow, key), found=before is not None)
+            put_read(session, _rows.credentials_row(saved, self._sealer), of(CredentialsRow, key), found=before is not None)
             _listings.forget(session, key)
             return saved
 
         return await self._write(work)
 
     def _credentials(self, session: Session, key: GrantKey) -> Credentials | None:
-        row = session.exec(select(CredentialsRow).where(_of(CredentialsRow, key)).with_for_update()).one_or_none()
+        row = session.exec(select(CredentialsRow).where(of(CredentialsRow, key)).with_for_update()).one_or_none()
         return _rows.read_credentials(row, self._sealer) if row else None
 
     # Tool listings ------------------------------------------------------------------------------------------------------------
@@ -326,35 +257,13 @@ class SQLModelTokenStore(TokenStore):
     # Pinned tools -----------------------------------------------------------------------------------------------------------
 
     async def pin_tools(self, key: GrantKey, fingerprints: Mapping[str, str]) -> Mapping[str, str]:
-        pinned = await self._read(lambda session: self._pinned(session, key))
-        if pinned is not None and (len(pinned) >= MAX_PINS or fingerprints.keys() <= pinned.keys()):
+        pinned = await self._read(lambda session: _pins.load(session, key, self._sealer))
+        if pinned is not None and _pins.are_known(pinned, fingerprints):
             return pinned
-
-        def work(session: Session) -> Mapping[str, str]:
-            pinned = self._pinned(session, key)
-            before = pinned or {}
-            pins = dict(islice({**before, **fingerprints, **before}.items(), MAX_PINS))
-            return self._pin(session, key, pins, found=pinned is not None)
-
-        return await self._write(work)
+        return await self._write(lambda session: _pins.add(session, key, fingerprints, self._sealer))
 
     async def repin_tools(self, key: GrantKey, fingerprints: Mapping[str, str] | None) -> None:
-        def work(session: Session) -> None:
-            if fingerprints is None:
-                change(session, delete(PinRow).where(_of(PinRow, key)))
-            else:
-                pinned = self._pinned(session, key)
-                self._pin(session, key, {**(pinned or {}), **fingerprints}, found=pinned is not None)
-
-        await self._write(work)
-
-    def _pinned(self, session: Session, key: GrantKey) -> dict[str, str] | None:
-        row = session.exec(select(PinRow).where(_of(PinRow, key)).with_for_update()).one_or_none()
-        return _rows.read_pins(row, self._sealer) if row else None
-
-    def _pin(self, session: Session, key: GrantKey, pinned: dict[str, str], *, found: bool) -> dict[str, str]:
-        put_read(session, _rows.pin_row(key, pinned, self._sealer), _of(PinRow, key), found=found)
-        return pinned
+        await self._write(lambda session: _pins.replace(session, key, fingerprints, self._sealer))
 
     # Leases -----------------------------------------------------------------------------------------------------------------
 
@@ -381,42 +290,22 @@ class SQLModelTokenStore(TokenStore):
     # Counters ---------------------------------------------------------------------------------------------------------------
 
     async def count(self, name: tuple[str, ...], *, now: datetime, window: timedelta) -> int:
-        named = col(CounterRow.name) == digest(name)
-
-        def work(session: Session) -> int:
-            running = update(CounterRow).where(named, col(CounterRow.until) > now)
-            if change(session, running.values(value=col(CounterRow.value) + 1)):
-                return session.exec(select(CounterRow.value).where(named)).one()
-            put(session, CounterRow(name=digest(name), value=1, until=now + window), and_(named, col(CounterRow.until) <= now))
-            return 1
-
-        return await self._write(work)
+        return await self._write(lambda session: _leases.count(session, name, now, now + window))
 
     async def counted(self, name: tuple[str, ...], *, now: datetime) -> int:
-        statement = select(CounterRow.value).where(col(CounterRow.name) == digest(name), col(CounterRow.until) > now)
-        return await self._read(lambda session: session.exec(statement).one_or_none() or 0)
+        return await self._read(lambda session: _leases.counted(session, name, now))
 
     # Housekeeping -----------------------------------------------------------------------------------------------------------
 
     async def purge(self, *, now: datetime) -> int:
-        past = now - KEPT
-        ended = and_(
-            col(RequestRow.expires_at) <= past, or_(col(RequestRow.redeeming_until).is_(None), col(RequestRow.redeeming_until) <= past)
-        )
-        statements = (
-            delete(RequestRow).where(ended),
-            delete(RevocationRow).where(col(RevocationRow.until) <= now),
-            delete(LeaseRow).where(col(LeaseRow.until) <= now),
-            delete(CounterRow).where(col(CounterRow.until) <= now),
-            _listings.unnamed_documents(),
-        )
-        return await self._write(lambda session: sum(change(session, statement) for statement in statements))
+        of_no_use = (_requests.of_no_use(now), _revocations.of_no_use(now), *_leases.lapsed(now), _listings.unnamed_documents())
+        return await self._write(lambda session: sum(change(session, statement) for statement in of_no_use))
 
     async def rotate(self) -> int:
         """Seal with the first key every row that another key sealed; return how many.
 
-        At 0 no row needs the other keys any more. `RESEALED` rows at a time are locked, on SQLite the database, and nobody waits for
-        longer. What is done stays done: whoever is stopped in the middle starts again.
+        At 0 no row needs the other keys any more. 500 rows at a time are locked, on SQLite the database, and nobody waits for longer.
+        What is done stays done: whoever is stopped in the middle starts again.
 
         Raises:
             StoreKeyError, StoreCorruptError: some rows do not open. They are as they were; all others are sealed with the first key.
@@ -425,7 +314,7 @@ class SQLModelTokenStore(TokenStore):
         resealed, unopened = 0, list[StoreError]()
         for table in SEALED:
             of_table = list[StoreError]()
-            while seen := await self._write(partial(self._reseal, table=table, after=len(of_table))):
+            while seen := await self._write(partial(reseal, table=table, after=len(of_table), sealer=self._sealer)):
                 of_table += [trouble for trouble in seen if trouble is not None]
                 resealed += seen.count(None)
             unopened += of_table
@@ -433,42 +322,9 @@ class SQLModelTokenStore(TokenStore):
             raise unopened[0]
         return resealed
 
-    def _reseal(self, session: Session, table: type[SealedRow], after: int) -> list[StoreError | None]:
-        """The next rows that another key sealed, after so many that did not open: for each what was wrong with it."""
-        stale = select(table).where(~col(table.sealed).startswith(self._sealer.beginning())).order_by(*inspect(table).primary_key)
-        return [self._resealed(row) for row in session.exec(stale.offset(after).limit(RESEALED).with_for_update()).all()]
-
-    def _resealed(self, row: SealedRow) -> StoreError | None:
-        try:
-            row.sealed = self._sealer.seal(self._sealer.open(row.sealed, row.identity), row.identity)
-        except StoreError as trouble:
-            return trouble
-        return None
-
     async def aclose(self) -> None:
         await to_thread.run_sync(self._database.close)
 
 
-_PENDING = col(RequestRow.status) == RequestStatus.PENDING.value
-_REDEEMING = col(RequestRow.status) == RequestStatus.REDEEMING.value
-_SUPERSEDED = {"status": RequestStatus.SUPERSEDED.value}
-
-
-def _of(table: type[GrantRow | RequestRow | CredentialsRow | PinRow], key: GrantKey) -> ColumnElement[bool]:
-    return and_(col(table.user_id) == key.user_id, col(table.server) == key.server, col(table.url) == key.url)
-
-
 def _at(issuer: str, redirect_uri: str, url: str) -> ColumnElement[bool]:
     return and_(col(ClientRow.issuer) == issuer, col(ClientRow.redirect_uri) == redirect_uri, col(ClientRow.url) == url)
-
-
-def _may_become(status: RequestStatus) -> ColumnElement[bool]:
-    """The stored status is one that a final `status` may follow."""
-    before = [] if status in TRANSITIONS else [earlier.value for earlier, later in TRANSITIONS.items() if status in later]
-    return col(RequestRow.status).in_(before)
-
-
-def _answers(current: AuthorizationRequest, wanted: AuthorizationRequest) -> bool:
-    """Whether a person who answers `current` has given what `wanted` asks for."""
-    same = (current.issuer, current.redirect_uri, current.client.client_id) == (wanted.issuer, wanted.redirect_uri, wanted.client.client_id)
-    return same and set(wanted.scopes) <= set(current.scopes)

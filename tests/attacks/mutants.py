@@ -258,8 +258,8 @@ MUTANTS = [
     Mutant(
         25,
         "store/sqlmodel.py",
-        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: change(session, statement) == 1)",
-        "or_(open_still, abandoned)).values(claim)\n        return await self._write(lambda session: change(session, statement) >= 0)",
+        "_requests.claimed(auth_id, now, until)\n        return await self._write(lambda session: change(session, statement) == 1)",
+        "_requests.claimed(auth_id, now, until)\n        return await self._write(lambda session: change(session, statement) >= 0)",
         (CALLBACK + "test_r25_a_code_is_sent_once",),
     ),
     Mutant(
@@ -322,7 +322,7 @@ MUTANTS = [
     ),
     Mutant(
         33,
-        "store/sqlmodel.py",
+        "store/_statements.py",
         "col(table.server) == key.server, col(table.url) == key.url)",
         "col(table.server) == key.server)",
         (TOKENS + "test_r33_a_login_is_for_one_url",),
@@ -416,7 +416,7 @@ MUTANTS = [
     ),
     Mutant(
         44,
-        "store/sqlmodel.py",
+        "store/_pins.py",
         "{**before, **fingerprints, **before}",
         "{**before, **fingerprints}",
         (TOOLS + "test_r44_a_definition_does_not_change_behind_ones_back",),

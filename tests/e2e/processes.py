@@ -33,7 +33,7 @@ from langchain_mcp_oauth import AuthRequired, MCPOAuthToolkit, SQLModelTokenStor
 from langchain_mcp_oauth.authorizer import refreshing
 from langchain_mcp_oauth.http.client import GuardedTransport
 from langchain_mcp_oauth.models import Lease
-from langchain_mcp_oauth.store import sqlmodel
+from langchain_mcp_oauth.store import _resealing
 
 WRITES = (
     "save_grant",
@@ -321,7 +321,7 @@ async def disconnect(story: Story) -> bool:
 
 async def rotate(story: Story, keys: list[str]) -> int:
     """Seal everything with the first of these keys, row by row; before each transaction it comes to the point `reseal`."""
-    sqlmodel.RESEALED = 1
+    _resealing.AT_ONCE = 1
     store = SQLModelTokenStore(story.database, encryption_key=keys)
     write = store._database.write
 

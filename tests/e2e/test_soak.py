@@ -18,7 +18,7 @@ from langchain_mcp_oauth import AuthRequired, MCPServer, SQLModelTokenStore
 from langchain_mcp_oauth.authorizer.authorizer import Authorizer
 from langchain_mcp_oauth.authorizer.authorizing import TIDY_EVERY
 from langchain_mcp_oauth.oauth import Flow
-from langchain_mcp_oauth.store.sqlmodel import KEPT
+from langchain_mcp_oauth.store._requests import KEPT
 from langchain_mcp_oauth.store.tables import METADATA
 
 from .conftest import KEY, REDIRECT_URI

@@ -23,7 +23,7 @@ from sqlmodel import Session, SQLModel, col, update
 
 from langchain_mcp_oauth.errors import ConfigurationError, StoreCorruptError, StoreError, StoreKeyError, StoreUnavailable, StoreVersionError
 from langchain_mcp_oauth.models import GrantKey
-from langchain_mcp_oauth.store import SQLModelTokenStore, sqlmodel
+from langchain_mcp_oauth.store import SQLModelTokenStore, _resealing
 from langchain_mcp_oauth.store.schema import upgrade_tables
 from langchain_mcp_oauth.store.sealing import Sealer, generate_key
 from langchain_mcp_oauth.store.tables import METADATA, GrantRow, UTCDateTime
@@ -406,7 +406,7 @@ async def test_rotating_seals_every_row_with_the_first_key(shared_database: str)
 async def test_whoever_is_stopped_in_the_middle_of_rotating_starts_again(shared_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database goes away after some rows: those are sealed with the first key, the others with the old one, and with both keys all can
     be read. The next run seals the rest."""
-    monkeypatch.setattr(sqlmodel, "RESEALED", 2)
+    monkeypatch.setattr(_resealing, "AT_ONCE", 2)
     old_store, both = a_store(shared_database), a_store(shared_database, encryption_key=[new := generate_key(), ENCRYPTION_KEY])
     await fill(old_store)
     write, left = both._database.write, [2]
@@ -434,7 +434,7 @@ async def test_rotating_leaves_what_does_not_open_as_it_is(
     shared_database: str, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key of some rows is missing: that is the error, and those rows stay as they were; all others are sealed with the first key."""
-    monkeypatch.setattr(sqlmodel, "RESEALED", rows_at_once)
+    monkeypatch.setattr(_resealing, "AT_ONCE", rows_at_once)
     lost, new = generate_key(), generate_key()
     forgotten, known = a_store(shared_database, encryption_key=lost), a_store(shared_database)
     for user in ("a", "b", "z"):  # before and after the others
