@@ -177,6 +177,50 @@ async def test_placeholders_instead_of_a_question(make_toolkit: MakeToolkit) -> 
     assert (finished["messages"][-1].text, model.offered) == ("done", [["connect_mail", "connect_files"]])
 
 
+async def test_tools_appear_as_soon_as_their_server_is_connected(make_toolkit: MakeToolkit, alice: Person) -> None:
+    """Also when that happens elsewhere, such as on the page of connections, while the run is at something else."""
+    elsewhere = make_toolkit()
+
+    @tool
+    async def own() -> str:
+        """Take a while, in which alice connects her mail."""
+        needed = await elsewhere.begin_authorization("mail", user_id="alice")
+        assert needed is not None
+        await complete(elsewhere, alice, needed.payload())
+        return "own"
+
+    model = calling("own", "mail__whoami")
+    agent = agent_of(model, make_toolkit(on_unauthorized="placeholder"), tools=[own])
+    result = await agent.ainvoke(HELLO, as_user("alice"))
+    assert model.offered[:2] == [
+        ["own", "connect_mail", "connect_files"],
+        ["own", *[name for name in model.offered[1] if name.startswith("mail__")], "connect_files"],
+    ]
+    assert tool_messages(result)["mail__whoami"].text == "alice"
+
+
+@pytest.mark.slow
+@open_listing
+async def test_a_thousand_users_of_one_graph(make_toolkit: MakeToolkit, servers: dict[str, ProtectedServer]) -> None:
+    """Built once, before any of them was known; fifty run at any time, and every call is made as its own user."""
+    toolkit, issuer = make_toolkit(), servers["mail"].authorization_server
+    agent = agent_of(calling("mail__whoami"), toolkit)
+    turn = asyncio.Semaphore(50)
+
+    async def run(name: str) -> None:
+        async with turn:
+            login = issuer.issue_to("app", name, ["tools"]).model_dump(exclude_none=True)
+            endpoint = f"{servers['mail'].issuer}/token"
+            await toolkit.save_token_response(
+                "mail", login, issuer=servers["mail"].issuer, token_endpoint=endpoint, client_id="app", user_id=name
+            )
+            result = await agent.ainvoke(HELLO, as_user(name, name))
+            assert tool_messages(result)["mail__whoami"].text == name
+
+    await asyncio.gather(*(run(f"user-{number}") for number in range(1_000)))
+    assert sorted(call.user for call in servers["mail"].calls if call.user) == sorted(f"user-{number}" for number in range(1_000))
+
+
 @open_listing
 async def test_users_of_one_agent_never_mix(make_toolkit: MakeToolkit, alice: Person, bob: Person) -> None:
     """Twenty runs of two users at once: each call carries its own user's token; whoever is not connected is asked."""
