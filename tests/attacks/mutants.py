@@ -349,6 +349,13 @@ MUTANTS = [
         (TOKENS + "test_r36_logging_out_never_fails_here",),
     ),
     Mutant(
+        36,
+        "store/_revocations.py",
+        "if grant.revocation_endpoint:",
+        "if grant.revocation_endpoint is None:",
+        (TOKENS + "test_r36_an_issuer_that_was_away_is_told_later",),
+    ),
+    Mutant(
         37,
         "store/sealing.py",
         '["langchain-mcp-oauth", 1, key_id, *identity]',

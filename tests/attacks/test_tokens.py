@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from langchain_mcp_oauth import AuthRequired, ConfigurationError, ConnectionFailed, TokenEndpointError
 from tests.attacks.conftest import Victim
@@ -170,3 +172,18 @@ async def test_r36_logging_out_never_fails_here(victim: Victim, hostile: Hostile
     before = len(hostile.at("/revoke"))
     assert await toolkit.disconnect("files") is True
     assert [seen.form["token"] for seen in hostile.at("/revoke")[before:]] == [REFRESH, ACCESS]
+
+
+async def test_r36_an_issuer_that_was_away_is_told_later(victim: Victim, hostile: Hostile) -> None:
+    """Nothing that happens to the issuer or to the process at that moment leaves tokens alive that nobody can revoke any more: the next
+    process that asks for a login tells it. Once it has been told, nobody tells it again (control)."""
+    toolkit = victim()
+    await log_in(toolkit)
+    hostile.says["/revoke"] = lambda seen: iter([http(503)])
+    assert await toolkit.disconnect("files") is False
+    hostile.says.clear()
+    before = len(hostile.at("/revoke"))
+    for later in (61, 7_300):
+        with time_machine.travel(time.time() + later, tick=True):
+            await asked(victim())
+        assert [seen.form["token"] for seen in hostile.at("/revoke")[before:]] == [REFRESH, ACCESS]
