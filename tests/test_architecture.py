@@ -13,7 +13,7 @@ PACKAGE = Path(langchain_mcp_oauth.__file__).parent
 NAME = "langchain_mcp_oauth"
 
 FLOORS = [
-    {"errors", "models", "events", "telemetry"},
+    {"errors", "models", "events", "telemetry", "loading"},
     {"oauth", "servers", "grants"},
     {"http", "store"},
     {"authorizer", "doctor"},
@@ -35,6 +35,7 @@ DOORS = {
     "authlib": {"oauth"},
     "joserfc": {"oauth"},
     "mcp.client.auth": {"oauth"},
+    "mcp.shared.auth": {"oauth"},
     "mcp.client.session": {"connections"},
     "mcp.client.stdio": {"connections"},
     "mcp.shared.dispatcher": {"connections"},

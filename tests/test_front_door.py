@@ -43,8 +43,10 @@ def test_public_names_are_documented(name: str) -> None:
     assert [m.__qualname__ for m in methods if not inspect.getdoc(m) and m.__module__.startswith("langchain_mcp_oauth")] == []
 
 
-EDGES = ["langgraph", "langchain", "typer", "rich", "keyring"]  # mcp brings Starlette and uvicorn by itself
+EDGES = ["langgraph", "langchain", "typer", "rich", "keyring"]
 DATABASE = ["sqlalchemy", "sqlmodel"]
+FIRST_LOGIN = ["authlib", "joserfc"]
+FIRST_CONNECTION = ["mcp", "starlette", "uvicorn", "jsonschema"]  # the SDK imports its server along with its client
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,16 @@ DATABASE = ["sqlalchemy", "sqlmodel"]
     [
         ("import langchain_mcp_oauth", [*EDGES, *DATABASE, "mcp", "langchain_core", "pydantic"]),
         ("from langchain_mcp_oauth import MCPServer", [*EDGES, *DATABASE, "langchain_core"]),
-        ("from langchain_mcp_oauth import MCPOAuthToolkit", [*EDGES, *DATABASE]),
+        ("from langchain_mcp_oauth import MCPOAuthToolkit", [*EDGES, *DATABASE, *FIRST_LOGIN, *FIRST_CONNECTION]),
+        (
+            "from langchain_mcp_oauth import MCPOAuthToolkit; MCPOAuthToolkit({'a': 'https://a.example/mcp'}, store='sqlite://')",
+            [*EDGES, *FIRST_LOGIN, *FIRST_CONNECTION, "alembic", "psycopg"],
+        ),
     ],
 )
 def test_everything_is_imported_on_demand(program: str, spared: list[str]) -> None:
-    """The library alone imports next to nothing, the toolkit none of the optional packages, and no database before a store is opened."""
+    """The library alone imports next to nothing; the toolkit none of the optional packages, no database before it is made, and neither
+    the MCP SDK nor Authlib before there is a server to connect or log in to."""
     show = f"import sys, json; print(json.dumps([name for name in {spared} if name in sys.modules]))"
     shown = subprocess.run([sys.executable, "-c", f"{program}; {show}"], capture_output=True, text=True, check=True).stdout
     assert json.loads(shown) == []

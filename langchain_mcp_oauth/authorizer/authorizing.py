@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -52,11 +52,13 @@ from langchain_mcp_oauth.oauth.authorization import (
     parse_callback,
 )
 from langchain_mcp_oauth.oauth.decisions import union
-from langchain_mcp_oauth.oauth.discovery import Discovery, discover
 from langchain_mcp_oauth.oauth.dpop import key_for
 from langchain_mcp_oauth.oauth.registration import choose_client, register
 from langchain_mcp_oauth.oauth.tokens import exchange
 from langchain_mcp_oauth.servers.remote import MCPServer
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["Authorizing", "CompletedAuthorization", "Need", "about", "step_up_counter"]
 
@@ -170,11 +172,11 @@ class Authorizing:
 
     async def moved(self, grant: Grant, challenge: BearerChallenge) -> bool:
         """Whether the MCP server now names another authorization server than the one that gave this grant (SEP-2352)."""
-        discovery = await self._world.ask(grant.key, discover(self._world.server(grant.key), challenge))
+        discovery = await self._world.discover(grant.key, challenge)
         return discovery.issuer != grant.issuer
 
     async def _open(self, server: MCPServer, need: Need) -> AuthorizationRequest:
-        discovery = await self._world.ask(need.key, discover(server, need.challenge))
+        discovery = await self._world.discover(need.key, need.challenge)
         moved = need.grant is not None and need.grant.issuer != discovery.issuer
         scopes = choose_scopes(server, discovery, need.scopes)
         if self._redirect_uri is None and discovery.device_authorization_endpoint is None:

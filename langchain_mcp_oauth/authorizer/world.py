@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
 from langchain_mcp_oauth.events import Events
-from langchain_mcp_oauth.models import ClientRegistration, Grant, GrantKey
+from langchain_mcp_oauth.loading import load
+from langchain_mcp_oauth.models import BearerChallenge, ClientRegistration, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Drive, Flow
 from langchain_mcp_oauth.oauth.headers import Place, keeping_out, with_headers
 from langchain_mcp_oauth.servers.remote import MCPServer
 from langchain_mcp_oauth.store.contract import TokenStore
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["Drive", "World"]
 
@@ -47,6 +51,13 @@ class World:
     async def ask(self, key: GrantKey, flow: Flow[T]) -> T:
         """Hold an OAuth conversation about this login."""
         return await self.drive(keeping_out(with_headers(flow, self.server(key)), self.foreign.get(key.server, ())))
+
+    async def discover(self, key: GrantKey, challenge: BearerChallenge | None) -> Discovery:
+        """Find out who guards this login's server."""
+        await load("langchain_mcp_oauth.oauth.discovery")
+        from langchain_mcp_oauth.oauth.discovery import discover
+
+        return await self.ask(key, discover(self.server(key), challenge))
 
     def with_secret(self, key: GrantKey, client: ClientRegistration) -> ClientRegistration:
         """A pre-registered client's secret is configuration: it is read when it is used, and never stored."""

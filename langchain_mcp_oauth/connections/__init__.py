@@ -12,11 +12,8 @@
 - `connection`: one session for each user and server, opened when needed, renewed, closed
 """
 
-from mcp.shared.dispatcher import ProgressFnT
-
-from langchain_mcp_oauth.connections.connection import Connection, Connections
+from langchain_mcp_oauth.connections.connection import Connection, Connections, ToolResult, mcp_error
 from langchain_mcp_oauth.connections.endpoint import Unauthorized
 from langchain_mcp_oauth.connections.listings import ListedTools
-from langchain_mcp_oauth.connections.session import ToolResult
 
-__all__ = ["Connection", "Connections", "ListedTools", "ProgressFnT", "ToolResult", "Unauthorized"]
+__all__ = ["Connection", "Connections", "ListedTools", "ToolResult", "Unauthorized", "mcp_error"]

@@ -8,17 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 import httpx2
-from mcp.client.session import LoggingFnT
-from mcp.shared.dispatcher import ProgressFnT
-from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_REQUEST,
     UNSUPPORTED_PROTOCOL_VERSION,
+    CallToolResult,
     GetPromptResult,
+    InputRequiredResult,
     InputResponses,
     Prompt,
     ReadResourceResult,
@@ -27,15 +26,23 @@ from mcp_types import (
 
 from langchain_mcp_oauth.connections.endpoint import SessionExpired
 from langchain_mcp_oauth.connections.listings import ListedTools
-from langchain_mcp_oauth.connections.opening import Opening
-from langchain_mcp_oauth.connections.session import Session, ToolResult
 from langchain_mcp_oauth.errors import ConfigurationError, ConnectionFailed, ProtocolError, UnknownServerError
+from langchain_mcp_oauth.loading import load
 from langchain_mcp_oauth.models import Credentials, Grant, GrantKey
 from langchain_mcp_oauth.servers.remote import AnyServer
 
-__all__ = ["Connection", "Connections"]
+if TYPE_CHECKING:
+    from mcp.client.session import LoggingFnT
+    from mcp.shared.dispatcher import ProgressFnT
+    from mcp.shared.exceptions import MCPError
+
+    from langchain_mcp_oauth.connections.session import Session
+
+__all__ = ["Connection", "Connections", "ToolResult", "mcp_error"]
 
 T = TypeVar("T")
+
+ToolResult: TypeAlias = CallToolResult | InputRequiredResult
 
 TIMEOUT = 60.0
 """Seconds for one operation, whole: all pages of a listing, and opening the session where that is needed."""
@@ -137,6 +144,9 @@ class Connections:
 
     async def open(self, connection: Connection) -> Session:
         """A new session, with what is known of the server."""
+        await load("langchain_mcp_oauth.connections.opening")
+        from langchain_mcp_oauth.connections.opening import Opening
+
         opening = Opening(
             client=self._client,
             server=connection.server,
@@ -211,7 +221,7 @@ class Connection:
             MCPError: it answered with an error of its own.
             UnsafeURLError: its address may not be contacted.
         """
-        return await self._run(grant, Session.list_all)
+        return await self._run(grant, lambda session: session.list_all())
 
     async def call_tool(
         self,
@@ -245,11 +255,11 @@ class Connection:
 
     async def how_to_use(self, grant: Grant | None) -> str | None:
         """The server's instructions, if it has any. Arguments and errors as for `list_tools`."""
-        return await self._run(grant, Session.how_to_use)
+        return await self._run(grant, lambda session: session.how_to_use())
 
     async def list_resources(self, grant: Grant | None) -> tuple[Resource, ...]:
         """All resources the server lists for this user. Arguments and errors as for `list_tools`."""
-        return await self._run(grant, Session.all_resources)
+        return await self._run(grant, lambda session: session.all_resources())
 
     async def read_resource(self, grant: Grant | None, uri: str) -> ReadResourceResult:
         """One resource. Arguments and errors as for `list_tools`."""
@@ -257,7 +267,7 @@ class Connection:
 
     async def list_prompts(self, grant: Grant | None) -> tuple[Prompt, ...]:
         """All prompts the server lists for this user. Arguments and errors as for `list_tools`."""
-        return await self._run(grant, Session.all_prompts)
+        return await self._run(grant, lambda session: session.all_prompts())
 
     async def get_prompt(self, grant: Grant | None, name: str, arguments: dict[str, str]) -> GetPromptResult:
         """One prompt, filled in. Arguments and errors as for `list_tools`."""
@@ -308,7 +318,7 @@ class Connection:
         except SessionExpired:
             self._drop(session)
             raise
-        except MCPError as error:
+        except mcp_error() as error:
             if session.modern and error.code in _OTHER_REVISION:
                 self._drop(session)
                 self._home.forget_version(self.key.server)
@@ -330,3 +340,10 @@ class Connection:
     def _drop(self, session: Session) -> None:
         if self._session is session:
             self._session = None
+
+
+def mcp_error() -> type[MCPError]:
+    """A server's own JSON-RPC error, for an `except` clause: Python looks at it only when there is an exception, and the SDK is there."""
+    from mcp.shared.exceptions import MCPError
+
+    return MCPError

@@ -35,6 +35,7 @@ from mcp_types import (
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from langchain_mcp_oauth.connections.connection import ToolResult
 from langchain_mcp_oauth.connections.dispatcher import HttpDispatcher
 from langchain_mcp_oauth.connections.endpoint import ServerTrouble
 from langchain_mcp_oauth.connections.listings import ListedTools, Repeated
@@ -43,7 +44,7 @@ from langchain_mcp_oauth.connections.streams import StreamDispatcher
 from langchain_mcp_oauth.errors import ProtocolError
 from langchain_mcp_oauth.http import user_agent
 
-__all__ = ["Session", "ToolResult"]
+__all__ = ["Session"]
 
 MAX_PAGES = 50
 MAX_TOOLS = 1_000
@@ -61,7 +62,6 @@ NOT_YET = 0.25
 _WRONG_ERA = (MCPError, ProtocolError, ServerTrouble, ValidationError, RuntimeError)
 """How servers answer the first request of an era that is not theirs. A 401 or 403 is none of these, nor is a broken network."""
 
-ToolResult: TypeAlias = CallToolResult | InputRequiredResult
 T = TypeVar("T")
 P = TypeVar("P", bound=PaginatedResult)
 

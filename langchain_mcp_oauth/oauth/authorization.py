@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from pydantic import SecretStr
 
 from langchain_mcp_oauth.errors import CallbackError, IssuerMismatchError, UnsafeURLError
 from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, GrantKey, Reason
 from langchain_mcp_oauth.oauth.answers import error_code
 from langchain_mcp_oauth.oauth.decisions import union
-from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.dpop import thumbprint
 from langchain_mcp_oauth.oauth.urls import MAX_AUTHORIZATION_URL_LENGTH, check_url
 from langchain_mcp_oauth.servers.remote import MCPServer
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["Callback", "build_authorization_request", "check_issuer", "choose_scopes", "is_as_configured", "parse_callback"]
 
@@ -85,6 +86,8 @@ def build_authorization_request(
     Raises:
         UnsafeURLError: the authorization endpoint carries one of our parameters, or the URL comes to more than 16 KiB.
     """
+    from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
     state, verifier = random(SECRET_BYTES), random(SECRET_BYTES)
     parameters = {
         "redirect_uri": redirect_uri,
@@ -135,6 +138,8 @@ def _optional_parameters(server: MCPServer, resource: str, scopes: tuple[str, ..
 
 def _authorization_url(discovery: Discovery, client_id: str, parameters: dict[str, str | None]) -> str:
     """RFC 6749 §3.1: the endpoint's own query is kept, and no parameter may be there twice."""
+    from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+
     what = f"The authorization_endpoint of {discovery.issuer}"
     endpoint = check_url(discovery.authorization_endpoint, what)
     taken = {name for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True)}

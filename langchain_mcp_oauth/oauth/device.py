@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -12,11 +13,13 @@ from langchain_mcp_oauth.errors import TokenEndpointError
 from langchain_mcp_oauth.models import AuthorizationRequest, ClientRegistration, GrantKey, Reason, TokenSet
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import is_visible_ascii
-from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.registration import DEVICE_CODE
 from langchain_mcp_oauth.oauth.tokens import MAX_TOKEN_LENGTH, ask, common_parameters, read_token_response
 from langchain_mcp_oauth.oauth.urls import check_url
 from langchain_mcp_oauth.servers.remote import MCPServer
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["begin", "look"]
 

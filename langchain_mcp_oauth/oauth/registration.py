@@ -7,7 +7,7 @@ dynamically now. A registration belongs to the issuer that gave it and is shown 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
@@ -17,9 +17,11 @@ from langchain_mcp_oauth.errors import RegistrationError
 from langchain_mcp_oauth.models import ClientRegistration
 from langchain_mcp_oauth.oauth import Flow
 from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_visible_ascii, read_object
-from langchain_mcp_oauth.oauth.discovery import Discovery
 from langchain_mcp_oauth.oauth.urls import is_loopback_host, redacted
 from langchain_mcp_oauth.servers.remote import MCPServer
+
+if TYPE_CHECKING:
+    from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["choose_client", "register"]
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from base64 import urlsafe_b64decode
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote_plus, urlencode
 
 import httpx2
-from authlib.oauth2.auth import ClientAuth
 from pydantic import SecretStr
 from pydantic_core import from_json
 
@@ -30,6 +29,9 @@ from langchain_mcp_oauth.oauth.answers import check_available, error_code, is_vi
 from langchain_mcp_oauth.oauth.client_keys import client_assertion
 from langchain_mcp_oauth.oauth.dpop import add_proof, nonce_of
 from langchain_mcp_oauth.servers.remote import MCPServer
+
+if TYPE_CHECKING:  # imported when a token is asked for
+    from authlib.oauth2.auth import ClientAuth
 
 __all__ = ["MAX_TOKEN_LENGTH", "ask", "common_parameters", "exchange", "read_token_response", "refresh", "revoke"]
 
@@ -155,6 +157,8 @@ def _authenticated(endpoint: str, form: dict[str, str], client: ClientRegistrati
 
 def _client_auth(client: ClientRegistration) -> ClientAuth:
     """Authlib's authentication. For Basic, id and secret are form-encoded first (RFC 6749 §2.3.1), which Authlib leaves to us."""
+    from authlib.oauth2.auth import ClientAuth
+
     if client.auth_method == "none":
         return ClientAuth(client.client_id, None, "none")  # type: ignore[no-untyped-call]
     assert client.client_secret is not None, "the caller has looked"

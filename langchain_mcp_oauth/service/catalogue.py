@@ -19,7 +19,7 @@ from itertools import islice
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mcp_types import Implementation, Tool
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from langchain_mcp_oauth.authorizer.grant_cache import MAX_AGE
 from langchain_mcp_oauth.authorizer.single_flight import SingleFlight
@@ -41,7 +41,7 @@ SAVED_AT_ONCE = 500
 
 BEFORE = datetime.min.replace(tzinfo=UTC)
 
-_TOOLS = TypeAdapter(tuple[Tool, ...])
+_TOOLS = TypeAdapter(tuple[Tool, ...], config=ConfigDict(defer_build=True))
 _NOBODY = ""
 """No user has this id."""
 

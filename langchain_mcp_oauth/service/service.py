@@ -9,10 +9,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import httpx2
-from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CallToolResult,
     ElicitResult,
@@ -25,7 +24,7 @@ from mcp_types import (
 
 from langchain_mcp_oauth.authorizer.authorizer import Authorizer, Refusal, key_of
 from langchain_mcp_oauth.authorizer.status import LoginState, ServerStatus
-from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, ProgressFnT, ToolResult, Unauthorized
+from langchain_mcp_oauth.connections import Connection, Connections, ListedTools, ToolResult, Unauthorized, mcp_error
 from langchain_mcp_oauth.errors import (
     AuthRequired,
     ConfigurationError,
@@ -47,6 +46,10 @@ from langchain_mcp_oauth.service.credentials import CredentialBook
 from langchain_mcp_oauth.service.loops import LoopLocal
 from langchain_mcp_oauth.service.pinning import check_pins
 from langchain_mcp_oauth.store.contract import TokenStore
+
+if TYPE_CHECKING:
+    from mcp.shared.dispatcher import ProgressFnT
+    from mcp.shared.exceptions import MCPError
 
 __all__ = ["ALONE", "Beside", "Service"]
 
@@ -192,7 +195,7 @@ class Service:
                 listed = await self._connections().get(key).list_tools(None)
             except Unauthorized:
                 return None
-            except MCPError as error:
+            except mcp_error() as error:
                 raise _server_error(key, error) from None
             listed = await self.catalogue.keep(key, listed, anonymous=True)
         return await self._checked(key, listed)
@@ -406,7 +409,7 @@ class Service:
     ) -> T:
         try:
             return await operation(self._connections().get(key, credentials), grant)
-        except MCPError as error:
+        except mcp_error() as error:
             raise _server_error(key, error) from None
 
     async def _drive(self, flow: Flow[T], /) -> T:

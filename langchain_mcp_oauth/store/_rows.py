@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
@@ -36,12 +37,6 @@ __all__ = [
 T = TypeVar("T")
 R = TypeVar("R", bound=SealedRow)
 
-_GRANT = TypeAdapter(Grant)
-_REQUEST = TypeAdapter(AuthorizationRequest)
-_CLIENT = TypeAdapter(ClientRegistration)
-_CREDENTIALS = TypeAdapter(Credentials)
-_PINS = TypeAdapter(dict[str, str])
-
 
 def without_configured_secret(client: ClientRegistration) -> ClientRegistration:
     """The secret of a pre-registered client is configuration: it is read from there when needed and never stored."""
@@ -69,7 +64,7 @@ def grant_row(grant: Grant, sealer: Sealer) -> GrantRow:
 
 
 def read_grant(row: GrantRow, sealer: Sealer) -> Grant:
-    return replace(_open(row, _GRANT, sealer), accepted=row.accepted, used_at=row.used_at, version=row.version)
+    return replace(_open(row, Grant, sealer), accepted=row.accepted, used_at=row.used_at, version=row.version)
 
 
 def revocation_row(grant: Grant, due: datetime, until: datetime, sealer: Sealer) -> RevocationRow:
@@ -77,7 +72,7 @@ def revocation_row(grant: Grant, due: datetime, until: datetime, sealer: Sealer)
 
 
 def read_revocation(row: RevocationRow, sealer: Sealer) -> Grant:
-    return replace(_open(row, _GRANT, sealer), version=row.version)
+    return replace(_open(row, Grant, sealer), version=row.version)
 
 
 def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:
@@ -96,7 +91,7 @@ def request_row(request: AuthorizationRequest, sealer: Sealer) -> RequestRow:
 
 
 def read_request(row: RequestRow, sealer: Sealer) -> AuthorizationRequest:
-    request = _open(row, _REQUEST, sealer)
+    request = _open(row, AuthorizationRequest, sealer)
     if (request.auth_id, request.key.url) != (row.auth_id, row.url):  # the two it is found by that are not part of its identity
         raise StoreCorruptError("A stored request was moved to another server's or handle's row. Nothing was changed; start again.")
     return replace(request, status=RequestStatus(row.status), redeeming_until=row.redeeming_until)
@@ -108,7 +103,7 @@ def client_row(client: ClientRegistration, url: str, sealer: Sealer) -> ClientRo
 
 
 def read_client(row: ClientRow, sealer: Sealer) -> ClientRegistration:
-    return _open(row, _CLIENT, sealer)
+    return _open(row, ClientRegistration, sealer)
 
 
 def credentials_row(credentials: Credentials, sealer: Sealer) -> CredentialsRow:
@@ -118,7 +113,7 @@ def credentials_row(credentials: Credentials, sealer: Sealer) -> CredentialsRow:
 
 
 def read_credentials(row: CredentialsRow, sealer: Sealer) -> Credentials:
-    return replace(_open(row, _CREDENTIALS, sealer), version=row.version)
+    return replace(_open(row, Credentials, sealer), version=row.version)
 
 
 def pin_row(key: GrantKey, fingerprints: Mapping[str, str], sealer: Sealer) -> PinRow:
@@ -128,7 +123,7 @@ def pin_row(key: GrantKey, fingerprints: Mapping[str, str], sealer: Sealer) -> P
 
 
 def read_pins(row: PinRow, sealer: Sealer) -> dict[str, str]:
-    return _open(row, _PINS, sealer)
+    return _open(row, dict[str, str], sealer)
 
 
 def _seal(row: R, value: Grant | AuthorizationRequest | ClientRegistration | Credentials, sealer: Sealer) -> R:
@@ -144,9 +139,16 @@ def _plain(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
-def _open(row: SealedRow, model: TypeAdapter[T], sealer: Sealer) -> T:
+@cache
+def _reader(model: Any) -> TypeAdapter[Any]:
+    """Made when the first row of its kind is read."""
+    return TypeAdapter(model)
+
+
+def _open(row: SealedRow, model: type[T], sealer: Sealer) -> T:
     document = sealer.open(row.sealed, row.identity)
     try:
-        return model.validate_json(document)
+        value: T = _reader(model).validate_json(document)  # type: ignore[arg-type]  # mypy takes a type for something without a hash
     except ValidationError:  # its text would show the document
         raise StoreCorruptError("A stored value opens but is not of this version's form; log in again to replace it.") from None
+    return value
