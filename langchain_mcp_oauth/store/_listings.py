@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 
-from sqlalchemy import UpdateBase, tuple_
+from sqlalchemy import UpdateBase, bindparam, tuple_
 from sqlmodel import Session, col, delete, select, update
 
 from langchain_mcp_oauth.models import GrantKey, Listing
@@ -27,7 +27,7 @@ def save(session: Session, listings: Collection[Listing], documents: Mapping[str
 
 
 def load(session: Session, user_ids: Collection[str]) -> Sequence[Listing]:
-    rows = session.exec(select(ListingRow).where(col(ListingRow.user_id).in_(user_ids)))
+    rows = session.exec(_OF_USERS, params={"user_ids": list(user_ids)})
     return sorted(map(_read, rows), key=_place)  # here: databases disagree on the order of text
 
 
@@ -47,6 +47,7 @@ def unnamed_documents() -> UpdateBase:
     return delete(DocumentRow).where(col(DocumentRow.digest).not_in(select(ListingRow.digest)))
 
 
+_OF_USERS = select(ListingRow).where(col(ListingRow.user_id).in_(bindparam("user_ids", expanding=True)))
 _KEY = (col(ListingRow.user_id), col(ListingRow.server), col(ListingRow.url))
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from anyio import to_thread
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Engine, and_
+from sqlalchemy import ColumnElement, Engine, and_, bindparam
 from sqlmodel import Session, col, delete, select, update
 
 from langchain_mcp_oauth.errors import StoreError
@@ -100,7 +100,7 @@ class SQLModelTokenStore(TokenStore):
         return await self._read(lambda session: self._grant(session, key))
 
     def _grant(self, session: Session, key: GrantKey) -> Grant | None:
-        row = session.exec(select(GrantRow).where(of(GrantRow, key))).one_or_none()
+        row = session.exec(_GRANT, params=asdict(key)).one_or_none()
         return _rows.read_grant(row, self._sealer) if row else None
 
     async def save_grant(self, grant: Grant, *, replaces: int | None = None, lease: Lease | None = None) -> Grant | None:
@@ -324,6 +324,10 @@ class SQLModelTokenStore(TokenStore):
 
     async def aclose(self) -> None:
         await to_thread.run_sync(self._database.close)
+
+
+_GRANT = select(GrantRow).where(*(getattr(GrantRow, name) == bindparam(name) for name in ("user_id", "server", "url")))
+"""Made once: SQLAlchemy takes longer to build a statement than to run it."""
 
 
 def _at(issuer: str, redirect_uri: str, url: str) -> ColumnElement[bool]:

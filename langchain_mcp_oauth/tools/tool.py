@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -128,6 +129,10 @@ class UserTool(BaseTool):
 
     def _act(self, user_id: str, asking: Asking, arguments: Arguments) -> Conversation[Any]:
         raise NotImplementedError
+
+
+# langchain-core asks for it in every call: worked out once, it costs a third.
+UserTool._arun.__signature__ = signature(UserTool._arun)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 class MCPTool(UserTool):
