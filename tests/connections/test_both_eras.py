@@ -19,7 +19,7 @@ async def test_a_listing_tells_what_the_server_says_of_itself(peer: Peer, era: s
         return await peer.connection(user).list_tools(peer.grant(user=user))
 
     first, second = await list_as("ada"), await list_as("bob")
-    names = ["echo", "add", "fail", "steps", "wait", "greet", "insist", "greet_modern", "narrate"]
+    names = ["echo", "add", "fail", "steps", "wait", "greet", "insist", "greet_modern"]
     assert [tool.name for tool in first.tools] == names
     assert (first.server_info and first.server_info.version, first.protocol_version) == ("7", era[:10])
     assert second.tools == first.tools
