@@ -16,6 +16,23 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
+class _Flight(Generic[T]):
+    """Work under way. Who waits in the loop that it runs in waits for its task, all others for what is brought to their loop, once."""
+
+    def __init__(self) -> None:
+        self.outcome: Future[T] = Future()
+        self.landings: dict[asyncio.AbstractEventLoop, asyncio.Future[T]] = {}
+
+    def landing(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
+        if loop not in self.landings:
+            self.land(loop, asyncio.wrap_future(self.outcome))
+        return self.landings[loop]
+
+    def land(self, loop: asyncio.AbstractEventLoop, landing: asyncio.Future[T]) -> None:
+        landing.add_done_callback(_seen)
+        self.landings[loop] = landing
+
+
 class SingleFlight(Generic[K, T]):
     """Callers with the same key share one run of the work and its result or error; the next caller after it starts a new one.
 
@@ -24,21 +41,19 @@ class SingleFlight(Generic[K, T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flights: dict[K, Future[T]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._flights: dict[K, _Flight[T]] = {}
 
     async def run(self, key: K, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work()`, or of the same key's work that is already under way."""
+        loop = asyncio.get_running_loop()
         with self._lock:
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
-                flight = self._flights[key] = Future()
+                flight = self._flights[key] = _Flight()
         if leads:
-            task = asyncio.get_running_loop().create_task(self._fly(key, flight, work))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await _landed(flight)
+            flight.land(loop, loop.create_task(self._fly(key, flight.outcome, work)))
+        return await asyncio.shield(flight.landing(loop))
 
     async def join(self, key: K) -> T | None:
         """The result of the same key's work that is under way; None if there is none."""
@@ -46,31 +61,26 @@ class SingleFlight(Generic[K, T]):
             flight = self._flights.get(key)
         if flight is None:
             return None
-        return await _landed(flight)
+        return await asyncio.shield(flight.landing(asyncio.get_running_loop()))
 
-    async def _fly(self, key: K, flight: Future[T], work: Callable[[], Awaitable[T]]) -> None:
+    async def _fly(self, key: K, outcome: Future[T], work: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await work()
         except asyncio.CancelledError:  # this event loop is closing; callers on other loops are not cancelled, they may try again
-            self._land(key)
-            flight.set_exception(ConnectionFailed("The event loop that did the work was closed; make the call again."))
+            self._end(key)
+            outcome.set_exception(ConnectionFailed("The event loop that did the work was closed; make the call again."))
             raise
-        except BaseException as error:  # noqa: BLE001 - handed on to every caller
-            self._land(key)
-            flight.set_exception(error)
-        else:
-            self._land(key)
-            flight.set_result(result)
+        except BaseException as error:
+            self._end(key)
+            outcome.set_exception(error)
+            raise
+        self._end(key)
+        outcome.set_result(result)
+        return result
 
-    def _land(self, key: K) -> None:
+    def _end(self, key: K) -> None:
         with self._lock:
             del self._flights[key]
-
-
-async def _landed(flight: Future[T]) -> T:
-    landing = asyncio.wrap_future(flight)
-    landing.add_done_callback(_seen)
-    return await asyncio.shield(landing)
 
 
 def _seen(landing: asyncio.Future[Any]) -> None:

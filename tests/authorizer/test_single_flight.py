@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,26 @@ async def test_callers_share_one_run() -> None:
     await work.started.wait()
     work.go.set()
     assert await asyncio.gather(*callers) == [1] * 10
+
+
+async def test_callers_in_the_loop_of_the_work_are_woken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred callers: not one message from thread to thread, each of which is a system call."""
+    loop, messages = asyncio.get_running_loop(), 0
+    send = loop.call_soon_threadsafe
+
+    def count(*arguments: Any, **options: Any) -> Any:
+        nonlocal messages
+        messages += 1
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    flights: SingleFlight[str, int] = SingleFlight()
+    work = Work()
+    callers = [asyncio.create_task(flights.run("k", work)) for _ in range(100)]
+    await work.started.wait()
+    work.go.set()
+    assert await asyncio.gather(*callers) == [1] * 100
+    assert messages == 0
 
 
 async def test_other_keys_fly_on_their_own() -> None:
