@@ -9,7 +9,7 @@ from benchmarks.results import Rounds
 
 ERA = "2026-07-28"
 TOOLS = 200
-FURTHER_USERS = 5
+FURTHER_USERS = 20
 
 
 def measure(rounds: int, servers: int) -> dict[str, Rounds]:

@@ -13,6 +13,8 @@ SUBJECTS = {
     "ours": "import langchain_mcp_oauth",
     "ours with the toolkit": "from langchain_mcp_oauth import MCPOAuthToolkit",
     "ours with a store": "from langchain_mcp_oauth import MCPOAuthToolkit, SQLModelTokenStore",
+    "ours with a connection": "from langchain_mcp_oauth import MCPOAuthToolkit, SQLModelTokenStore; "
+    "import langchain_mcp_oauth.connections.opening",  # which the first connection imports, in a worker thread
     "parts": "import mcp.client.session, langchain_core.tools, sqlmodel",
     "parts with BaseTool": "import mcp.client.session, sqlmodel; from langchain_core.tools import BaseTool",
     "langchain.mcp": "import langchain.mcp",

@@ -115,6 +115,9 @@ def _of_imports(cpu: dict[str, Rounds]) -> Iterable[Target]:
         1.1,
         1.0,
     )
+    if "ours with a connection" in cpu:
+        what = "the same, and what the first connection imports / the same with `BaseTool`"
+        yield Target(what, ratios(cpu["ours with a connection"], cpu["parts with BaseTool"]), 1.1, 1.0)
     yield Target("`import langchain_mcp_oauth` / `import langchain.mcp`", ratios(cpu["ours"], cpu["langchain.mcp"]), 0.6, 0.6)
     yield Target(
         "`MCPOAuthToolkit` and its SQL store / `import langchain.mcp`", ratios(cpu["ours with a store"], cpu["langchain.mcp"]), 0.6, 0.6
@@ -205,7 +208,10 @@ def _rest_section(figures: dict[str, Any]) -> Iterable[str]:
     rows = ([what, *(spread(figures["catalogue"][f"{name}{kind}"]) for name in ("floor", "ours"))] for what, kind in LISTINGS.items())
     yield _table(["", "raw POST and `json`", "`aget_tools()`"], rows)
     yield "## Import"
-    yield _table(["", "CPU, ms"], ([f"`{program}`", spread(figures["imports"][name])] for name, program in _imported().items()))
+    yield _table(
+        ["", "CPU, ms"],
+        ([f"`{program}`", spread(figures["imports"][name])] for name, program in _imported().items() if name in figures["imports"]),
+    )
 
 
 LISTINGS = {
