@@ -11,11 +11,11 @@ from langchain_mcp_oauth.cli.printing import Exit, Printer
 from langchain_mcp_oauth.cli.settings import Allow, AsJson, Config, Proxy, Server, read_settings
 from langchain_mcp_oauth.doctor import Finding, examine
 from langchain_mcp_oauth.errors import ConfigurationError
-from langchain_mcp_oauth.http import check_proxy, drive, guarded_client, host_port
+from langchain_mcp_oauth.http import check_proxy, drive, guarded_client
 from langchain_mcp_oauth.loopback import LoopbackBrowser
 from langchain_mcp_oauth.oauth import Flow
-from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
 from langchain_mcp_oauth.servers.remote import MCPServer
+from langchain_mcp_oauth.service.private_hosts import own_hosts
 
 __all__ = ["doctor"]
 
@@ -49,7 +49,7 @@ def doctor(server: Server, *, config: Config = None, allow: Allow = None, proxy:
         if not isinstance(configured, MCPServer):
             note(Finding("server", "problem", "It is a program on this machine: there is no login to look at."))
             return
-        allowed = frozenset(settings.allowed) | _own_loopback_host(configured)
+        allowed = frozenset(settings.allowed) | own_hosts({server: configured})
         proxy_url = check_proxy(settings.proxy) if settings.proxy else None
         async with guarded_client(allowed_hosts=allowed, proxy=proxy_url) as client:
 
@@ -73,7 +73,3 @@ def _say(printer: Printer, finding: Finding) -> None:
     printer.marked(mark, style, finding.text)
     if finding.advice:
         printer.marked(" " * len(mark), "", finding.advice)
-
-
-def _own_loopback_host(server: MCPServer) -> frozenset[str]:
-    return frozenset([host_port(server.url)]) if is_loopback_host(origin(server.url)[1]) else frozenset()

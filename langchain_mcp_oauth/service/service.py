@@ -34,17 +34,16 @@ from langchain_mcp_oauth.errors import (
     TokenRejectedError,
 )
 from langchain_mcp_oauth.events import CallFinished, Disconnected, Events, OnEvent
-from langchain_mcp_oauth.http import Reach, check_proxy, drive, guarded_client, host_port
+from langchain_mcp_oauth.http import Reach, check_proxy, drive, guarded_client
 from langchain_mcp_oauth.models import BearerChallenge, Credentials, Grant, GrantKey
 from langchain_mcp_oauth.oauth import Flow
-from langchain_mcp_oauth.oauth.headers import Place
-from langchain_mcp_oauth.oauth.urls import is_loopback_host, origin
 from langchain_mcp_oauth.servers.remote import AnyServer, MCPServer
 from langchain_mcp_oauth.service.breaker import Breaker
 from langchain_mcp_oauth.service.catalogue import Catalogue, anybodys
 from langchain_mcp_oauth.service.credentials import CredentialBook
 from langchain_mcp_oauth.service.loops import LoopLocal
 from langchain_mcp_oauth.service.pinning import check_pins
+from langchain_mcp_oauth.service.private_hosts import foreign_hosts, own_hosts
 from langchain_mcp_oauth.store.contract import TokenStore
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Service:
         is_attended: Callable[[], bool] = lambda: False,
         proxy: str | None = None,
     ) -> None:
-        allowed = allowed_private_hosts | _own_loopback_hosts(servers)
+        allowed = allowed_private_hosts | own_hosts(servers)
         proxy = check_proxy(proxy) if proxy is not None else None
 
         def connect() -> _Parts:
@@ -147,7 +146,7 @@ class Service:
             request_lifetime=request_lifetime,
             on_login=self._login_changed,
             events=self.events,
-            foreign=_foreign_loopback(servers, allowed_private_hosts),
+            foreign=foreign_hosts(servers, allowed_private_hosts),
         )
 
     def key(self, user_id: str, server: str) -> GrantKey:
@@ -439,20 +438,3 @@ async def _close(parts: _Parts) -> None:
     await parts.alone.aclose()
     await parts.attended.aclose()
     await parts.client.aclose()
-
-
-def _on_loopback(servers: dict[str, AnyServer]) -> dict[str, str]:
-    """The URLs of configured servers on loopback, by server."""
-    urls = {name: server.url for name, server in servers.items() if isinstance(server, MCPServer)}
-    return {name: url for name, url in urls.items() if is_loopback_host(origin(url)[1])}
-
-
-def _own_loopback_hosts(servers: dict[str, AnyServer]) -> frozenset[str]:
-    """A configured server on loopback needs no permission (development); nothing that the network names gets one."""
-    return frozenset(map(host_port, _on_loopback(servers).values()))
-
-
-def _foreign_loopback(servers: dict[str, AnyServer], allowed: frozenset[str]) -> dict[str, frozenset[Place]]:
-    """By server, what is on loopback only because another server is configured there, and may be named by nobody else."""
-    here = frozenset(origin(url)[1:] for url in _on_loopback(servers).values() if host_port(url) not in allowed)
-    return {name: here - {origin(server.url)[1:]} for name, server in servers.items() if isinstance(server, MCPServer)}
