@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from langchain_mcp_oauth.store import upgrade
+
 POSTGRES = "LANGCHAIN_MCP_OAUTH_TEST_POSTGRES"
 
 ON_POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
@@ -33,6 +35,17 @@ def postgres_schema() -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
     engine.dispose()
+
+
+@contextmanager
+def ready_database(kind: str, folder: Path) -> Iterator[str]:
+    """URL of a database that any process can use: a SQLite file in that folder, or a schema in `postgres` with its tables."""
+    if kind != "postgres":
+        yield f"sqlite:///{folder / 'tokens.db'}"
+        return
+    with postgres_schema() as url:
+        upgrade(url)
+        yield url
 
 
 class Postgres:

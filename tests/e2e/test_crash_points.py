@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from langchain_mcp_oauth.store import upgrade
 from langchain_mcp_oauth.testing import ProtectedServer
-from tests.databases import postgres_schema
+from tests.databases import ready_database
 
 from .conftest import KEY, REDIRECT_URI
 from .crash_points import ACTS, IN_SESSIONS, Act, Sees, page
@@ -49,11 +48,7 @@ def server(place: Place) -> Iterator[ProtectedServer]:
 
 @pytest.fixture
 def database(place: Place, tmp_path: Path) -> Iterator[str]:
-    if place[1] == "sqlite":
-        yield f"sqlite:///{tmp_path / 'tokens.db'}"
-        return
-    with postgres_schema() as url:
-        upgrade(url)
+    with ready_database(place[1], tmp_path) as url:
         yield url
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from langchain_mcp_oauth import MCPOAuthError
 from langchain_mcp_oauth.models import GrantKey
-from langchain_mcp_oauth.store import SQLModelTokenStore, upgrade
+from langchain_mcp_oauth.store import SQLModelTokenStore
 from langchain_mcp_oauth.store.sealing import generate_key
 from langchain_mcp_oauth.testing import Person, ProtectedServer
-from tests.databases import ON_POSTGRES, postgres_schema
+from tests.databases import ON_POSTGRES, ready_database
 
 from .conftest import KEY, REDIRECT_URI
 from .processes import LAPSED, Running, Story, ask, ask_many, call, call_without_lease, complete, complete_many, rotate, run
@@ -30,11 +30,7 @@ def server() -> Iterator[ProtectedServer]:
 @pytest.fixture(params=["file", ON_POSTGRES])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """SQLite, and Postgres."""
-    if request.param == "file":
-        yield f"sqlite:///{tmp_path / 'tokens.db'}"
-        return
-    with postgres_schema() as url:
-        upgrade(url)
+    with ready_database(request.param, tmp_path) as url:
         yield url
 
 
