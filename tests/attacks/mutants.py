@@ -322,9 +322,9 @@ MUTANTS = [
     ),
     Mutant(
         33,
-        "store/_statements.py",
-        "col(table.server) == key.server, col(table.url) == key.url)",
-        "col(table.server) == key.server)",
+        "store/sqlmodel.py",
+        'for name in ("user_id", "server", "url"))',
+        'for name in ("user_id", "server"))',
         (TOKENS + "test_r33_a_login_is_for_one_url",),
     ),
     Mutant(
