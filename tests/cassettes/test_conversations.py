@@ -129,6 +129,7 @@ async def test_recording_again_gives_the_same_bytes(stage: Stage, tmp_path: Path
     assert (tmp_path / "once.yaml").read_bytes() == (tmp_path / "again.yaml").read_bytes()
 
 
+@pytest.mark.slow
 @eras
 async def test_no_interaction_can_be_missing(stage: Stage, era: str, tmp_path: Path) -> None:
     """Cut any one out of the cassette and the replay fails, also where the library is patient with its server."""

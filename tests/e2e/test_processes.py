@@ -141,6 +141,7 @@ def test_without_the_lease_it_goes_wrong(story: Story, server: ProtectedServer) 
     assert server.authorization_server.reuses > reuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalls", ["lease_grant", "refresh"])
 def test_who_wakes_up_late_spends_nothing(story: Story, server: ProtectedServer, stalls: str) -> None:
     """A process stands still for a minute, before it has the lease or with its request ready to leave. Meanwhile another refreshes. The

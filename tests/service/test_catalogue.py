@@ -244,6 +244,7 @@ async def test_a_crowd_that_arrives_is_few_transactions(clock: Clock) -> None:
     await store.aclose()
 
 
+@pytest.mark.slow
 async def test_a_further_user_costs_little(here: Catalogue) -> None:
     """At most 1 KiB of memory for each user of the same tools, which are many times as large."""
     tools = [f"tool-{n}" for n in range(20)]
