@@ -31,7 +31,7 @@ from langchain_mcp_oauth.store.contract import TokenStore
 __all__ = ["Catalogue", "anybodys"]
 
 MAX_SIZE = 100_000
-"""Listings kept in memory, the least recently used leaving first; less than 1 KiB each."""
+"""Listings kept in memory, the least recently used leaving first; less than 1 KiB each. Also how many are remembered to be out of date."""
 
 SAVED_AGAIN = timedelta(minutes=5)
 """How soon an unchanged listing without a hint is written again: only its time would be new."""
@@ -122,6 +122,8 @@ class Catalogue:
         for one in (key, anybodys(key)):
             self.forget(one)
             self._outdated[one] = self._now()
+            if len(self._outdated) > MAX_SIZE:  # of whom nobody has asked since; the store knows it too
+                del self._outdated[next(iter(self._outdated))]
             with suppress(StoreError):
                 await self._store.outdate_listing(one, now=self._now())
 

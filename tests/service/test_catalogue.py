@@ -200,6 +200,19 @@ async def test_a_database_that_is_away_loses_no_listing(clock: Clock) -> None:
     await store.aclose()
 
 
+async def test_what_is_out_of_date_is_not_remembered_without_end(here: Catalogue, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """The oldest is forgotten first; the store has been told, so its user is shown nothing that is out of date."""
+    monkeypatch.setattr("langchain_mcp_oauth.service.catalogue.MAX_SIZE", 2)
+    keys = [ALICE, BOB, GrantKey("carol", "demo", ALICE.url)]
+    for key in keys:
+        await here.keep(key, listed("read", ttl=600), anonymous=False)
+    clock.advance(1)
+    for key in keys:
+        await here.outdate(key)
+    assert len(here._outdated) == 2
+    assert [await here.current(key, is_logged_in=yes) for key in keys] == [None] * 3
+
+
 async def test_unchanged_listings_are_written_now_and_then(clock: Clock) -> None:
     """A server without hints is asked all the time; the database hears of it every five minutes, or when something is new."""
     writes: list[str] = []
