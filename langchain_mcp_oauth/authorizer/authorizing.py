@@ -6,7 +6,6 @@ need: the callback may come to another process, after a restart, and does no dis
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
     from langchain_mcp_oauth.oauth.discovery import Discovery
 
 __all__ = ["Authorizing", "CompletedAuthorization", "Need", "about", "step_up_counter"]
-
-logger = logging.getLogger(__name__)
 
 CLAIM = LEASE
 """How long a redemption may take before its process counts as dead and the same answer may be tried again."""
@@ -244,6 +241,7 @@ class Authorizing:
             AuthorizationDenied: the person, or the server, refused; the request is closed.
             TokenEndpointError: the server refused the code; the request is closed.
             ConnectionFailed: the token endpoint is down; the same callback may be tried again (after `CLAIM` at the latest).
+            StoreUnavailable: the database is away; what the code brought is saved when it is back, as long as this process lives.
         """
         callback = parse_callback(callback_url)
         request = await self._store.load_request_by_state(callback.state)
